@@ -1,0 +1,1 @@
+"""Lock files, and what differs between a recorded and a present state."""

@@ -1,0 +1,1 @@
+"""The glibc loader emulated: ELF reader, search order, cache, resolution with found_via and the misses."""

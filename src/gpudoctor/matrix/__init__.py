@@ -1,0 +1,1 @@
+"""The compatibility matrix: fact types, loading, look-up by subject and version."""

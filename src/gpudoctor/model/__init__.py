@@ -1,0 +1,1 @@
+"""Plain immutable types, shared by every layer. Imports nothing of ours."""
