@@ -1,0 +1,100 @@
+"""The command line: which commands there are, and how an error becomes an exit status."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from gpudoctor import __version__
+from gpudoctor.cli import check, libs, lock, matrix, rule, snapshot
+from gpudoctor.model.errors import GpuDoctorError
+
+EXIT_USAGE = 2
+EXIT_INTERNAL = 70
+EXIT_INTERRUPTED = 130
+
+app = typer.Typer(
+    name="gpudoctor",
+    help="Says which GPU library file each consumer of a Python environment will load, and why that works or fails.",
+    epilog="Exit status: 0 nothing at or above --fail-on, 1 findings, 2 wrong usage or unreadable input, "
+    "3 with --strict something could not be judged, 70 internal error.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+)
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        typer.echo(f"gpudoctor {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Says which GPU library file each consumer of a Python environment will load, and why that works or fails."""
+
+
+app.command("check")(check.check)
+app.command("libs")(libs.libs)
+app.command("snapshot")(snapshot.snapshot)
+app.command("lock")(lock.lock)
+app.command("rule")(rule.rule)
+app.add_typer(matrix.app, name="matrix")
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run one command and return the exit status; every error becomes one sentence on standard error."""
+    import click
+
+    command = typer.main.get_command(app)
+    try:
+        result = command.main(args=arguments, prog_name="gpudoctor", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return EXIT_USAGE
+    except click.ClickException as error:
+        error.show()
+        return EXIT_USAGE
+    except (click.Abort, KeyboardInterrupt):
+        return EXIT_INTERRUPTED
+    except GpuDoctorError as error:
+        return _fail(str(error), error.exit_status)
+    except BrokenPipeError:
+        return _closed_pipe()
+    except Exception as error:  # noqa: BLE001 - the last resort: an internal error has its own exit status
+        return _internal(error)
+    return result if isinstance(result, int) else 0
+
+
+def _fail(message: str, status: int) -> int:
+    from gpudoctor.report.escape import visible
+
+    sys.stderr.write(f"gpudoctor: {visible(message)}\n")
+    return status
+
+
+def _closed_pipe() -> int:
+    """End quietly when the reader of our output went away (`gpudoctor check | head`)."""
+    from gpudoctor.system.terminal import abandon_stdout
+
+    abandon_stdout()
+    return 0
+
+
+def _internal(error: Exception) -> int:
+    import traceback
+
+    sys.stderr.write("".join(traceback.format_exception(error)))
+    return _fail(
+        f"internal error ({type(error).__name__}); this is a defect of gpudoctor: please report the lines above "
+        "with the output of `gpudoctor snapshot`",
+        EXIT_INTERNAL,
+    )

@@ -1,0 +1,123 @@
+"""`gpudoctor check`: probe, judge, report."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from gpudoctor.cli.common import (
+    OUTPUT,
+    AssumeDriverOption,
+    AssumeGpuOption,
+    BinaryOption,
+    Color,
+    ColorOption,
+    EnvFileOption,
+    EnvOption,
+    FailOn,
+    Format,
+    FormatOption,
+    ForOption,
+    MatrixOption,
+    OutputOption,
+    PythonOption,
+    SnapshotOption,
+    VerboseOption,
+    emit,
+    rendering,
+    take_or_read,
+)
+
+VERDICT = "Verdict"
+
+
+def check(
+    python: PythonOption = None,
+    consumers: ForOption = None,
+    binary: BinaryOption = None,
+    env: EnvOption = None,
+    env_file: EnvFileOption = None,
+    snapshot: SnapshotOption = None,
+    assume_driver: AssumeDriverOption = None,
+    assume_gpu: AssumeGpuOption = None,
+    matrix_file: MatrixOption = None,
+    against: Annotated[
+        str | None,
+        typer.Option("--against", metavar="LOCK", help="Fail on drift from this lock file.", rich_help_panel=VERDICT),
+    ] = None,
+    fail_on: Annotated[
+        FailOn, typer.Option("--fail-on", help="Least level that gives exit status 1.", rich_help_panel=VERDICT)
+    ] = FailOn.ERROR,
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="Exit status 3 when something could not be judged.", rich_help_panel=VERDICT),
+    ] = False,
+    select: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--select", metavar="ID", help="Only these rules; GPD2 selects a family.", rich_help_panel=VERDICT
+        ),
+    ] = None,
+    ignore: Annotated[
+        list[str] | None,
+        typer.Option("--ignore", metavar="ID", help="Leave out these rules.", rich_help_panel=VERDICT),
+    ] = None,
+    report_format: FormatOption = Format.TEXT,
+    output: OutputOption = None,
+    quiet: Annotated[
+        bool, typer.Option("-q", "--quiet", help="Print findings only; nothing when clean.", rich_help_panel=OUTPUT)
+    ] = False,
+    verbose: VerboseOption = False,
+    color: ColorOption = Color.AUTO,
+) -> int:
+    """Judge an environment: will each consumer find its GPU libraries, and does the driver serve them?
+
+    Static: nothing of the judged environment is executed, nothing is written, no network is used.
+
+    Examples:
+      gpudoctor check
+
+      gpudoctor check --python /srv/app/.venv --env LD_LIBRARY_PATH=/opt/cudnn/lib
+
+      gpudoctor check --assume-driver 550.54.15 --assume-gpu "RTX 3090" --strict
+
+      gpudoctor check --against gpudoctor.lock
+    """
+    from gpudoctor.matrix.load import load_matrix
+    from gpudoctor.report.build import build_report
+    from gpudoctor.rules.engine import judge
+
+    matrix = load_matrix(matrix_file)
+    taken = take_or_read(
+        matrix=matrix,
+        snapshot=snapshot,
+        python=python,
+        consumers=consumers,
+        binary=binary,
+        env=env,
+        env_file=env_file,
+        assume_driver=assume_driver,
+        assume_gpu=assume_gpu,
+    )
+    verdict = judge(taken, matrix, tuple(select or ()), tuple(ignore or ()))
+    if against is not None:
+        from gpudoctor.cli.lock import judge_drift
+
+        verdict = judge_drift(against, taken, verdict)
+    report = build_report(verdict, taken, matrix, fail_on=fail_on.value, strict=strict, binary=binary)
+    if report_format is Format.JSON:
+        from gpudoctor.report.json import render_json
+
+        emit(render_json(report), output)
+    else:
+        from gpudoctor.report.text import render_check
+
+        colored, width, ascii_only = rendering(color, output)
+        emit(
+            render_check(
+                report, taken, verbose=verbose, quiet=quiet, colored=colored, width=width, ascii_only=ascii_only
+            ),
+            output,
+        )
+    return report.summary.exit_status

@@ -1,0 +1,207 @@
+"""Options that several commands share, and how output leaves the process."""
+
+from __future__ import annotations
+
+import sys
+from enum import Enum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from gpudoctor.matrix.index import Matrix
+    from gpudoctor.model.snapshot import Snapshot
+
+TARGET = "What is judged"
+ASSUME = "Judging for another machine"
+OUTPUT = "Output"
+
+
+class Color(str, Enum):
+    """When to colour."""
+
+    AUTO = "auto"
+    ALWAYS = "always"
+    NEVER = "never"
+
+
+class Format(str, Enum):
+    """Report formats."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class FailOn(str, Enum):
+    """Least level that makes the exit status 1."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    NEVER = "never"
+
+
+PythonOption = Annotated[
+    str | None,
+    typer.Option(
+        "--python",
+        metavar="PATH",
+        help="Interpreter or environment folder to judge. Default: the active environment, then the interpreter "
+        "that runs gpudoctor. It is read from disk, never started.",
+        rich_help_panel=TARGET,
+    ),
+]
+ForOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--for",
+        metavar="CONSUMER",
+        help="Judge only this consumer (ctranslate2, torch, onnxruntime, torchcodec). Repeatable. "
+        "Default: all that are installed.",
+        rich_help_panel=TARGET,
+    ),
+]
+BinaryOption = Annotated[
+    str | None,
+    typer.Option(
+        "--binary",
+        metavar="PATH",
+        help="Judge a native program, or a folder of libraries, as the consumer.",
+        rich_help_panel=TARGET,
+    ),
+]
+EnvOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--env",
+        metavar="NAME=VALUE",
+        help="Judge with this environment variable, as the service will start. Repeatable.",
+        rich_help_panel=TARGET,
+    ),
+]
+EnvFileOption = Annotated[
+    str | None,
+    typer.Option(
+        "--env-file",
+        metavar="FILE",
+        help="Judge with the variables of this file (NAME=VALUE lines: dotenv, systemd or Docker style).",
+        rich_help_panel=TARGET,
+    ),
+]
+SnapshotOption = Annotated[
+    str | None,
+    typer.Option(
+        "--snapshot",
+        metavar="FILE",
+        help="Judge a snapshot file instead of this machine; '-' reads standard input.",
+        rich_help_panel=TARGET,
+    ),
+]
+AssumeDriverOption = Annotated[
+    str | None,
+    typer.Option(
+        "--assume-driver",
+        metavar="RELEASE",
+        help="Judge as if this driver release were installed, such as 550.54.15.",
+        rich_help_panel=ASSUME,
+    ),
+]
+AssumeGpuOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--assume-gpu",
+        metavar="NAME|CC",
+        help="Judge as if this GPU were there: a name ('RTX 3090') or a compute capability (8.6). Repeatable.",
+        rich_help_panel=ASSUME,
+    ),
+]
+MatrixOption = Annotated[
+    str | None,
+    typer.Option(
+        "--matrix",
+        metavar="FILE",
+        help="Add the facts of this YAML file to the compatibility matrix.",
+        rich_help_panel=ASSUME,
+    ),
+]
+FormatOption = Annotated[Format, typer.Option("--format", help="Report format.", rich_help_panel=OUTPUT)]
+OutputOption = Annotated[
+    str | None,
+    typer.Option(
+        "-o", "--output", metavar="FILE", help="Write to this file instead of standard output.", rich_help_panel=OUTPUT
+    ),
+]
+VerboseOption = Annotated[
+    bool, typer.Option("-v", "--verbose", help="Also show every place that was searched.", rich_help_panel=OUTPUT)
+]
+ColorOption = Annotated[
+    Color, typer.Option("--color", help="When to colour; NO_COLOR is obeyed.", rich_help_panel=OUTPUT)
+]
+
+
+def take_or_read(
+    *,
+    matrix: Matrix,
+    snapshot: str | None = None,
+    python: str | None = None,
+    consumers: list[str] | None = None,
+    binary: str | None = None,
+    env: list[str] | None = None,
+    env_file: str | None = None,
+    assume_driver: str | None = None,
+    assume_gpu: list[str] | None = None,
+) -> Snapshot:
+    """Return the snapshot that the shared options ask for: one from a file, or one of this machine.
+
+    Raises:
+        GpuDoctorError: An option is wrong, or the file is no snapshot.
+    """
+    from gpudoctor.model.errors import UsageError
+    from gpudoctor.system.real import RealSystem
+
+    system = RealSystem()
+    if snapshot is not None:
+        if python or binary or env or env_file:
+            raise UsageError(
+                "--snapshot holds an environment already; leave out --python, --binary, --env and --env-file"
+            )
+        from gpudoctor.probes.replay import read_snapshot
+
+        return read_snapshot(system, snapshot, matrix, assume_driver, tuple(assume_gpu or ()))
+    from gpudoctor.probes.take import SnapshotRequest, take_snapshot
+
+    request = SnapshotRequest(
+        python=python,
+        own_python=sys.executable,
+        consumers=tuple(consumers or ()),
+        binary=binary,
+        assignments=tuple(env or ()),
+        env_file=env_file,
+        assume_driver=assume_driver,
+        assume_gpus=tuple(assume_gpu or ()),
+    )
+    return take_snapshot(system, matrix, request)
+
+
+def emit(text: str, output: str | None) -> None:
+    """Write a document to standard output, or atomically to a file.
+
+    Raises:
+        GpuDoctorError: The file cannot be written.
+    """
+    if output is None or output == "-":
+        sys.stdout.write(text)
+        sys.stdout.flush()
+        return
+    from gpudoctor.system.writing import write_atomically
+
+    write_atomically(output, text.encode())
+
+
+def rendering(color: Color, output: str | None) -> tuple[bool, int, bool]:
+    """Return whether to colour, the width in columns, and whether the terminal shows only ASCII."""
+    from gpudoctor.system.terminal import probe_terminal
+
+    terminal = probe_terminal()
+    to_file = output is not None and output != "-"
+    colored = {Color.ALWAYS: True, Color.NEVER: False}.get(color, terminal.color and not to_file)
+    return colored, terminal.width, terminal.ascii_only and not to_file

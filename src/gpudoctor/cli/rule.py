@@ -1,0 +1,35 @@
+"""`gpudoctor rule`: a rule's page."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from gpudoctor.cli.common import Color, ColorOption, emit, rendering
+
+
+def rule(
+    rule_id: Annotated[str | None, typer.Argument(metavar="ID", help="Rule id or name, such as GPD201.")] = None,
+    color: ColorOption = Color.AUTO,
+) -> int:
+    """Explain a rule: what it finds, why that happens, how gpudoctor knows, what to do. Without ID: list them all.
+
+    Example: gpudoctor rule GPD201
+    """
+    from gpudoctor.drift.rules import DRIFT_RULES
+    from gpudoctor.report.text import render_rule_list, render_rule_page
+    from gpudoctor.rules.registry import RULES
+
+    colored, width, ascii_only = rendering(color, None)
+    every = tuple(sorted((*RULES, *DRIFT_RULES), key=lambda r: r.id))
+    if rule_id is None:
+        emit(render_rule_list(every, colored=colored, width=width, ascii_only=ascii_only), None)
+        return 0
+    found = next((r for r in every if rule_id.lower() in (r.id.lower(), r.name)), None)
+    if found is None:
+        from gpudoctor.model.errors import UsageError
+
+        raise UsageError(f"no rule {rule_id!r}; `gpudoctor rule` lists them all")
+    emit(render_rule_page(found, colored=colored, width=width, ascii_only=ascii_only), None)
+    return 0

@@ -1,0 +1,148 @@
+"""The five-second summary: one line per area with its verdict."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gpudoctor.model.fact import Absent, Present, Unknown, value_of
+from gpudoctor.model.finding import Finding, Report
+from gpudoctor.model.snapshot import Gpu, Resolution, Snapshot
+
+GIB = 1 << 30
+_RANK = {"error": 0, "warning": 1, "open": 2, "note": 3, "ok": 4, "skip": 5}
+
+
+@dataclass(frozen=True, slots=True)
+class Area:
+    """One line of the summary.
+
+    Attributes:
+        name: `driver`, a consumer's name, `packages`, `variables`.
+        verdict: `error`, `warning`, `open`, `note`, `ok` or `skip`.
+        text: What is there, or what is wrong.
+    """
+
+    name: str
+    verdict: str
+    text: str
+
+
+def summarize(report: Report, snapshot: Snapshot) -> tuple[Area, ...]:
+    """Return the areas of a report, machine first."""
+    consumers = tuple(dict.fromkeys(r.consumer for r in snapshot.resolutions))
+    return (
+        _driver_area(report, snapshot),
+        *(_consumer_area(name, report, snapshot) for name in consumers),
+        *_idle_areas(consumers, snapshot),
+        _rest_area("packages", ("distribution", "target"), report, _packages_text(snapshot)),
+        _rest_area("variables", ("variable", "library"), report, _variables_text(snapshot)),
+    )
+
+
+def _worst(findings: tuple[Finding, ...]) -> str:
+    return min((f.level for f in findings), key=_RANK.__getitem__, default="ok")
+
+
+def _driver_area(report: Report, snapshot: Snapshot) -> Area:
+    findings = tuple(f for f in report.findings if f.subject.kind in ("driver", "gpu", "host"))
+    verdict = _worst(findings)
+    text = _driver_text(snapshot)
+    if verdict == "ok" and not isinstance(snapshot.driver.release, Present):
+        verdict = "open"
+    if verdict == "ok" and not isinstance(snapshot.gpus, Present):
+        verdict = "open"
+    return Area("driver", verdict, text)
+
+
+def _driver_text(snapshot: Snapshot) -> str:
+    driver = snapshot.driver
+    match driver.release:
+        case Present(release):
+            cuda = value_of(driver.cuda_version)
+            parts = [f"NVIDIA {release}" + (" (assumed)" if driver.assumed else "")]
+            if cuda:
+                parts.append(f"serves CUDA up to {cuda}")
+        case Absent():
+            parts = ["no NVIDIA driver"]
+        case Unknown(reason):
+            parts = [f"could not look: {reason}"]
+    match snapshot.gpus:
+        case Present(gpus):
+            parts.append("; ".join(_gpu_text(g) for g in gpus) or "no GPU")
+        case Unknown(reason) if isinstance(driver.release, Present):
+            parts.append(f"GPUs could not be read: {reason}")
+        case _:
+            pass
+    return ", ".join(parts)
+
+
+def _gpu_text(gpu: Gpu) -> str:
+    text = value_of(gpu.name) or f"GPU {gpu.index}"
+    capability, memory = value_of(gpu.compute_capability), value_of(gpu.memory_total_bytes)
+    details = [f"compute capability {capability}"] if capability else []
+    if memory:
+        details.append(f"{memory / GIB:.0f} GiB")
+    if error := value_of(gpu.error):
+        details.append(error.message)
+    return f"{text} ({', '.join(details)})" if details else text
+
+
+def _consumer_area(name: str, report: Report, snapshot: Snapshot) -> Area:
+    findings = tuple(f for f in report.findings if f.subject.kind == "consumer" and f.subject.name == name)
+    rows = tuple(r for r in snapshot.resolutions if r.consumer == name)
+    verdict = _worst(findings)
+    unknown = next((r for r in rows if r.outcome == "unknown"), None)
+    if verdict in ("ok", "note") and unknown is not None:
+        verdict = "open"
+    build = snapshot.build(name)
+    version = (value_of(build.version) if build else None) or "?"
+    return Area(name, verdict, f"{version}: {_consumer_text(findings, rows, unknown)}")
+
+
+def _consumer_text(findings: tuple[Finding, ...], rows: tuple[Resolution, ...], unknown: Resolution | None) -> str:
+    bad = [f for f in findings if f.level in ("error", "warning")]
+    if bad:
+        return "; ".join(dict.fromkeys(f.name.replace("-", " ") for f in bad))
+    if unknown is not None:
+        return f"not judged: {unknown.reason or 'could not look'}"
+    present = {r.role for r in rows if r.outcome == "present"}
+    return f"{len(present)} GPU libraries resolve"
+
+
+def _idle_areas(judged: tuple[str, ...], snapshot: Snapshot) -> tuple[Area, ...]:
+    """Consumers that are installed but open no GPU library: CPU builds, or ones nobody could emulate."""
+    areas = []
+    for build in snapshot.builds:
+        if build.package in judged or build.package not in ("ctranslate2", "torch", "onnxruntime", "torchcodec"):
+            continue
+        version = value_of(build.version) or "?"
+        if build.gpu == Present(value=False):
+            areas.append(Area(build.package, "skip", f"{version}: a CPU build, opens no GPU library"))
+        else:
+            areas.append(Area(build.package, "open", f"{version}: its libraries were not judged"))
+    return tuple(areas)
+
+
+def _packages_text(snapshot: Snapshot) -> str:
+    interpreter = value_of(snapshot.interpreter)
+    if interpreter is None:
+        return "no Python environment judged"
+    count = len({d.name for d in snapshot.distributions})
+    text = f"{count} distributions"
+    return text + (f"; sys.path not fully known: {interpreter.path_unknowns[0]}" if interpreter.path_unknowns else "")
+
+
+def _variables_text(snapshot: Snapshot) -> str:
+    value = snapshot.variable("LD_LIBRARY_PATH")
+    if value is None:
+        return "LD_LIBRARY_PATH is not set"
+    count = len(snapshot.search_elements)
+    return f"LD_LIBRARY_PATH has {count} element{'s' if count != 1 else ''}"
+
+
+def _rest_area(name: str, kinds: tuple[str, ...], report: Report, text: str) -> Area:
+    findings = tuple(f for f in report.findings if f.subject.kind in kinds)
+    verdict = _worst(findings)
+    if verdict in ("error", "warning"):
+        text = "; ".join(dict.fromkeys(f.name.replace("-", " ") for f in findings if f.level == verdict))
+    return Area(name, verdict, text)

@@ -1,0 +1,56 @@
+"""Verdict -> the report document: counts, exit status, target."""
+
+from __future__ import annotations
+
+from gpudoctor import __version__
+from gpudoctor.matrix.index import Matrix
+from gpudoctor.model.fact import value_of
+from gpudoctor.model.finding import REPORT_SCHEMA_VERSION, Level, OpenQuestion, Report, Summary, Target, Tool
+from gpudoctor.model.snapshot import Snapshot
+from gpudoctor.rules.engine import Verdict
+
+EXIT_FINDINGS = 1
+EXIT_OPEN = 3
+
+_FAILING: dict[str, tuple[Level, ...]] = {"error": ("error",), "warning": ("error", "warning"), "never": ()}
+
+
+def build_report(
+    verdict: Verdict, snapshot: Snapshot, matrix: Matrix, *, fail_on: str, strict: bool, binary: str | None = None
+) -> Report:
+    """Return the report of a verdict.
+
+    Args:
+        verdict: What the rules answered.
+        snapshot: What they judged.
+        matrix: By which facts.
+        fail_on: `error`, `warning` or `never`: least level that gives exit status 1.
+        strict: Give exit status 3 when a required rule was open.
+        binary: The native program judged, if one was.
+    """
+    counts = {level: sum(f.level == level for f in verdict.findings) for level in ("error", "warning", "note")}
+    status = 0
+    if any(f.level in _FAILING[fail_on] for f in verdict.findings):
+        status = EXIT_FINDINGS
+    elif strict and verdict.required_open:
+        status = EXIT_OPEN
+    interpreter = value_of(snapshot.interpreter)
+    return Report(
+        schema_version=REPORT_SCHEMA_VERSION,
+        tool=Tool(name="gpudoctor", version=__version__),
+        matrix_version=matrix.version,
+        target=Target(
+            python=interpreter.executable if interpreter else None,
+            python_version=value_of(interpreter.version) if interpreter else None,
+            binary=binary,
+        ),
+        findings=verdict.findings,
+        open=tuple(OpenQuestion(rule=q.rule, reason=q.reason) for q in verdict.open),
+        summary=Summary(
+            errors=counts["error"],
+            warnings=counts["warning"],
+            notes=counts["note"],
+            open=len(verdict.open),
+            exit_status=status,
+        ),
+    )

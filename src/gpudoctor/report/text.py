@@ -1,0 +1,165 @@
+"""Reports as text for people: a summary, then each finding with what, why, evidence and what to do."""
+
+from __future__ import annotations
+
+from gpudoctor.model.finding import Finding, Report
+from gpudoctor.model.snapshot import Resolution, Snapshot
+from gpudoctor.report.areas import summarize
+from gpudoctor.report.canvas import STYLES, Canvas
+from gpudoctor.report.escape import visible
+from gpudoctor.rules.base import Rule
+
+_WORDS = {"error": "FAIL", "warning": "warn", "note": "note", "ok": "ok", "open": "?", "skip": "-"}
+_LABEL_COLUMNS = 12
+
+
+def render_check(
+    report: Report,
+    snapshot: Snapshot,
+    *,
+    verbose: bool,
+    quiet: bool,
+    colored: bool,
+    width: int,
+    ascii_only: bool,
+) -> str:
+    """Return the report of `check` as text; empty when quiet and there is nothing to say."""
+    canvas = Canvas(colored=colored, width=width, ascii_only=ascii_only)
+    if not quiet:
+        _head(canvas, report, snapshot)
+    for finding in report.findings:
+        _finding(canvas, finding)
+        if verbose:
+            _searches(canvas, finding, snapshot)
+        canvas.blank()
+    if report.open and not quiet:
+        _open_questions(canvas, report)
+    if not quiet:
+        _tail(canvas, report)
+    return canvas.text()
+
+
+def _head(canvas: Canvas, report: Report, snapshot: Snapshot) -> None:
+    target = report.target
+    judged = target.binary or target.python or "no target"
+    version = f" (Python {target.python_version})" if target.python_version else ""
+    canvas.line((f"gpudoctor {report.tool.version}", "bold"), f"  {judged}{version}")
+    canvas.blank()
+    areas = summarize(report, snapshot)
+    columns = max(len(visible(a.name)) for a in areas) + 2
+    for area in areas:
+        word = _WORDS[area.verdict]
+        canvas.row((area.name, "", columns), (word, STYLES[area.verdict], 6), value=area.text, indent=2)
+    canvas.blank()
+
+
+def _finding(canvas: Canvas, finding: Finding) -> None:
+    cause = f"  cause: {finding.cause}" if finding.cause else ""
+    canvas.line((finding.level, STYLES[finding.level]), (f" {finding.rule} {finding.name}", "bold"), (cause, "dim"))
+    canvas.line(finding.message, indent=2)
+    for item in finding.evidence:
+        canvas.row((item.label, "dim", _LABEL_COLUMNS), value=item.value, indent=4)
+    for text in finding.consequences:
+        canvas.row(("then", "dim", _LABEL_COLUMNS), value=text, indent=4)
+    for fix in finding.fixes:
+        canvas.row(("do", "dim", _LABEL_COLUMNS), value=(fix.title, "bold"), indent=4)
+        for command in fix.commands:
+            canvas.verbatim(command, indent=4 + _LABEL_COLUMNS + 2)
+    canvas.row(("more", "dim", _LABEL_COLUMNS), value=finding.help, indent=4)
+
+
+def _searches(canvas: Canvas, finding: Finding, snapshot: Snapshot) -> None:
+    if finding.subject.kind != "consumer":
+        return
+    for resolution in snapshot.resolutions:
+        if resolution.consumer == finding.subject.name and resolution.outcome != "present":
+            _resolution(canvas, resolution, indent=4, verbose=True)
+
+
+def _resolution(canvas: Canvas, resolution: Resolution, *, indent: int, verbose: bool) -> None:
+    word, style = {"present": ("ok", "green"), "absent": ("FAIL", "bold red"), "unknown": ("?", "magenta")}[
+        resolution.outcome
+    ]
+    where = resolution.path or resolution.reason or ""
+    via = f"  [{resolution.found_via}]" if resolution.found_via else ""
+    canvas.line((f"{word:<6}", style), (resolution.soname, "bold"), indent=indent)
+    canvas.verbatim(f"{where}{via}", indent=indent + 6)
+    canvas.line(
+        f"{'opened' if resolution.link == 'dlopen' else 'linked'} by {resolution.requester}, {resolution.when}",
+        indent=indent + 6,
+    )
+    if resolution.shadowed:
+        canvas.line("without LD_LIBRARY_PATH it would be:", indent=indent + 6)
+        canvas.verbatim(resolution.shadowed, indent=indent + 8)
+    if verbose:
+        for step in resolution.searched:
+            canvas.verbatim(f"{step.result:<14} {step.rule:<28} {step.path}", indent=indent + 6, style="dim")
+
+
+def _open_questions(canvas: Canvas, report: Report) -> None:
+    canvas.line(("not judged", STYLES["open"]))
+    for question in report.open:
+        canvas.row((question.rule, "", 8), value=question.reason, indent=2)
+    canvas.blank()
+
+
+def _tail(canvas: Canvas, report: Report) -> None:
+    counts = report.summary
+    parts = [_count(counts.errors, "error"), _count(counts.warnings, "warning"), _count(counts.notes, "note")]
+    if counts.open:
+        parts.append(f"{counts.open} not judged")
+    canvas.line((", ".join(parts), "bold"))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def render_libs(snapshot: Snapshot, *, verbose: bool, colored: bool, width: int, ascii_only: bool) -> str:
+    """Return the loader's answers as text, grouped by consumer and scenario."""
+    canvas = Canvas(colored=colored, width=width, ascii_only=ascii_only)
+    group = None
+    for resolution in snapshot.resolutions:
+        key = (resolution.consumer, resolution.scenario)
+        if key != group:
+            if group is not None:
+                canvas.blank()
+            group = key
+            words = "in a process of its own" if resolution.scenario == "alone" else "after torch was imported"
+            canvas.line((resolution.consumer, "bold"), f", {words}")
+        _resolution(canvas, resolution, indent=2, verbose=verbose)
+    if group is None:
+        canvas.line("No installed consumer opens a GPU library here, or none could be emulated:")
+        for report in snapshot.probes:
+            if report.status != "ok":
+                canvas.line(f"{report.probe}: {report.status}, {report.detail or ''}", indent=2)
+    return canvas.text()
+
+
+def render_rule_list(rules: tuple[Rule, ...], *, colored: bool, width: int, ascii_only: bool) -> str:
+    """Return one line per rule."""
+    canvas = Canvas(colored=colored, width=width, ascii_only=ascii_only)
+    columns = max(len(r.name) for r in rules) + 2
+    for rule in rules:
+        canvas.line(
+            (f"{rule.id}  ", "bold"), (f"{rule.level:<9}", STYLES[rule.level]), f"{rule.name:<{columns}}", rule.title
+        )
+    return canvas.text()
+
+
+def render_rule_page(rule: Rule, *, colored: bool, width: int, ascii_only: bool) -> str:
+    """Return a rule's page: rendered Markdown on a terminal, the source itself when piped."""
+    head = f"# {rule.id} {rule.name}\n\n{rule.title}.\n\n"
+    source = head + rule.page.strip() + "\n"
+    if not colored:
+        return source.encode("ascii", "backslashreplace").decode() if ascii_only else source
+    import io
+
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    console = Console(file=io.StringIO(), force_terminal=True, width=min(width, 100))
+    console.print(Markdown(source))
+    file = console.file
+    assert isinstance(file, io.StringIO)  # noqa: S101 - set three lines above
+    return file.getvalue()
