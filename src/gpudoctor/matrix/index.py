@@ -6,7 +6,8 @@ import re
 from functools import lru_cache
 from typing import TypeVar
 
-from gpudoctor.matrix.types import Claim, Consumer, Fact, Family, MatrixData, When
+from gpudoctor.matrix.gpus import KnownGpu, find_gpu
+from gpudoctor.matrix.types import Cause, Claim, Consumer, DriverBranch, Fact, Family, MatrixData, Provider, When
 
 C = TypeVar("C", bound=Claim)
 
@@ -58,6 +59,8 @@ class Matrix:
         self.version = data.version
         self.consumers: dict[str, Consumer] = {c.name: c for c in data.consumers}
         self.families: dict[str, Family] = {f.name: f for f in data.families}
+        self.causes: dict[str, Cause] = {c.id: c for c in data.causes}
+        self._by_id: dict[str, Fact] = {fact.id: fact for fact in data.facts}
         self._by_subject: dict[str, list[Fact]] = {}
         for fact in data.facts:
             self._by_subject.setdefault(fact.subject, []).append(fact)
@@ -90,16 +93,63 @@ class Matrix:
 
     def fact(self, fact_id: str) -> Fact | None:
         """Return a fact by id."""
-        return next((f for f in self.data.facts if f.id == fact_id), None)
+        return self._by_id.get(fact_id)
 
     def family_of(self, file_name: str) -> Family | None:
         """Return the family of a library by its file name or SONAME, versions ignored."""
-        if file_name not in self._family_cache:
-            stem = stem_of(file_name)
-            self._family_cache[file_name] = next(
-                (f for pattern, f in self._family_patterns if stem and pattern.fullmatch(stem)), None
+        stem = stem_of(file_name)
+        if stem is None:
+            return None
+        if stem not in self._family_cache:
+            self._family_cache[stem] = next(
+                (f for pattern, f in self._family_patterns if pattern.fullmatch(stem)), None
             )
-        return self._family_cache[file_name]
+        return self._family_cache[stem]
+
+    def provider(self, family: str, major: str, cuda: str | None = None) -> Provider | None:
+        """Return the distribution to install for a library family at a SONAME major.
+
+        Args:
+            family: Family name.
+            major: Major version in the SONAME.
+            cuda: CUDA major that the consumer is built for; needed where one SONAME serves several (cuDNN).
+
+        Returns:
+            The provider; None when the matrix knows none, or several and the CUDA major does not decide.
+        """
+        known = self.families.get(family)
+        fitting = [p for p in known.providers if p.major == major] if known else []
+        if cuda is not None:
+            fitting = [p for p in fitting if p.cuda in (cuda, None)]
+        return fitting[0] if len(fitting) == 1 else None
+
+    def driver_branch(self, release: str) -> DriverBranch | None:
+        """Return the branch that decides what a driver release serves: its own, else the newest one before it.
+
+        Args:
+            release: Dotted driver release: `550.54.15`.
+
+        Returns:
+            The branch; None for a release that cannot be read, or one older than all that the matrix knows.
+        """
+        try:
+            number = driver_tuple(release)[0]
+        except ValueError:
+            return None
+        older = [branch for branch in self.data.driver_branches if int(branch.branch) <= number]
+        return max(older, key=lambda branch: int(branch.branch), default=None)
+
+    def cuda_of_driver(self, release: str) -> str | None:
+        """Return the highest CUDA version that a driver release serves natively, as cuDriverGetVersion would answer.
+
+        For a release newer than the matrix this is the least that it serves.
+        """
+        branch = self.driver_branch(release)
+        return branch.cuda if branch else None
+
+    def gpu(self, text: str) -> KnownGpu | None:
+        """Return the GPU that a name or a compute capability means (`RTX 3090`, `rtx3090`, `8.6`); see find_gpu."""
+        return find_gpu(self.data.gpus, text)
 
 
 def _holds(when: When, version: str | None, platform: str | None) -> bool:

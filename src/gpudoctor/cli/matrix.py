@@ -1,0 +1,81 @@
+"""`gpudoctor matrix`: the facts that verdicts rest on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gpudoctor.cli.common import MatrixOption, emit
+
+if TYPE_CHECKING:
+    from gpudoctor.matrix.index import Matrix
+
+app = typer.Typer(
+    no_args_is_help=True, help="The compatibility matrix: list its facts, show one, check a file of your own."
+)
+
+
+@app.command("list")
+def list_facts(
+    subject: Annotated[
+        str | None, typer.Option("--subject", metavar="PACKAGE", help="Only facts about this package, or `cuda`.")
+    ] = None,
+    matrix_file: MatrixOption = None,
+) -> int:
+    """List the facts, one line each: id, subject, releases, kind, status.
+
+    Example: gpudoctor matrix list --subject ctranslate2
+    """
+    from gpudoctor.matrix.load import load_matrix
+    from gpudoctor.report.matrix import render_fact_list
+
+    matrix = load_matrix(matrix_file)
+    if subject is not None:
+        _require_subject(matrix, subject)
+    emit(render_fact_list(matrix, subject), None)
+    return 0
+
+
+@app.command("show")
+def show(
+    fact_id: Annotated[str, typer.Argument(metavar="ID", help="Id of a fact; `gpudoctor matrix list` has them all.")],
+    matrix_file: MatrixOption = None,
+) -> int:
+    """Show one fact: what it claims, for which releases, how well it is known and where it was read.
+
+    Example: gpudoctor matrix show ctranslate2-cudnn9
+    """
+    from gpudoctor.matrix.load import load_matrix
+    from gpudoctor.model.errors import UsageError
+    from gpudoctor.report.matrix import render_fact
+
+    fact = load_matrix(matrix_file).fact(fact_id)
+    if fact is None:
+        raise UsageError(f"the matrix has no fact {fact_id!r}; `gpudoctor matrix list` lists them all")
+    emit(render_fact(fact), None)
+    return 0
+
+
+@app.command("validate")
+def validate(
+    files: Annotated[list[str], typer.Argument(metavar="FILE…", help="YAML files for --matrix.")],
+) -> int:
+    """Check files for --matrix: an error names the file, the line and what was expected, with exit status 2.
+
+    Example: gpudoctor matrix validate our-facts.yaml
+    """
+    from gpudoctor.matrix.load import validate_files
+    from gpudoctor.report.matrix import render_validated
+
+    for file, content in validate_files(tuple(files)):
+        emit(render_validated(file, content), None)
+    return 0
+
+
+def _require_subject(matrix: Matrix, subject: str) -> None:
+    if not matrix.knows(subject):
+        from gpudoctor.model.errors import UsageError
+
+        known = ", ".join(sorted({fact.subject for fact in matrix.data.facts}))
+        raise UsageError(f"the matrix has no fact about {subject!r}; it knows {known}")
