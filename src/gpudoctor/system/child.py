@@ -2,46 +2,82 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import IO
 
 from gpudoctor.system.protocol import CannotLook, ChildResult
 
 OUTPUT_LIMIT_BYTES = 1 << 20
+# What a child that is dead, or that has nothing more to say, is given to be reaped.
+_GRACE_S = 0.05
+_KILL_GRACE_S = 1.0
+_NO_STATUS = -int(getattr(signal, "SIGKILL", 9))
 
 
 class RealChild:
-    """A started child; see gpudoctor.system.protocol.Child."""
+    """A started child; see gpudoctor.system.protocol.Child.
+
+    Its output is read from the moment it starts, so that it never waits for us, and kept up to OUTPUT_LIMIT_BYTES:
+    what a flood brings beyond that is read and thrown away.
+    """
 
     def __init__(self, argv: Sequence[str], env: Mapping[str, str], timeout_s: float) -> None:
         self._deadline = time.monotonic() + timeout_s
+        self._result: ChildResult | None = None
         try:
-            self._process = subprocess.Popen(
-                list(argv),
-                env=dict(env),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                start_new_session=True,
-            )
-        except (OSError, ValueError) as error:
+            with _no_core_dump():
+                # No preexec_fn: it would forbid vfork.
+                self._process = subprocess.Popen(
+                    list(argv),
+                    env=dict(env),
+                    bufsize=0,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    start_new_session=sys.platform != "win32",
+                    creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+                )
+        except (OSError, ValueError, subprocess.SubprocessError) as error:
             raise CannotLook(f"{argv[0]}: cannot be started: {error}") from error
+        # A probe that is given up (Ctrl-C, an error elsewhere) must not outlive us.
+        atexit.register(self._kill)
+        self._out = _Drain(self._process.stdout)
+        self._err = _Drain(self._process.stderr)
 
     def result(self) -> ChildResult:
         """Wait for the end or the time limit and return how it went."""
-        timed_out = False
+        if self._result is None:
+            self._result = self._finish()
+        return self._result
+
+    def _finish(self) -> ChildResult:
+        for drain in (self._out, self._err):
+            drain.join(max(_GRACE_S, self._deadline - time.monotonic()))
+        timed_out = not self._ended(max(_GRACE_S, self._deadline - time.monotonic()))
+        # Also after an orderly end: what it left behind in its group would hold the pipes open.
+        self._kill()
+        if timed_out:
+            self._ended(_KILL_GRACE_S)
+        atexit.unregister(self._kill)
+        status = self._process.returncode
+        if status is None:  # stuck in the kernel (state D): left behind, never waited for
+            self._process.returncode = status = _NO_STATUS
+        return ChildResult(status, self._out.take(), self._err.take(), timed_out)
+
+    def _ended(self, timeout_s: float) -> bool:
         try:
-            out, err = self._process.communicate(timeout=max(0.0, self._deadline - time.monotonic()))
+            self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:
-            timed_out = True
-            self._kill()
-            out, err = self._drain()
-        return ChildResult(self._process.returncode or 0, out[:OUTPUT_LIMIT_BYTES], err[:OUTPUT_LIMIT_BYTES], timed_out)
+            return False
+        return True
 
     def _kill(self) -> None:
         with contextlib.suppress(OSError):
@@ -50,9 +86,54 @@ class RealChild:
             else:
                 os.killpg(self._process.pid, signal.SIGKILL)
 
-    def _drain(self) -> tuple[bytes, bytes]:
-        """Collect what a killed child wrote; a child stuck in the kernel (state D) is left behind, never waited for."""
-        try:
-            return self._process.communicate(timeout=1.0)
-        except subprocess.TimeoutExpired:
-            return b"", b""
+
+class _Drain:
+    """Reads one pipe to its end in a thread and keeps a bounded beginning."""
+
+    def __init__(self, pipe: IO[bytes] | None) -> None:
+        self._pipe = pipe
+        self._kept = bytearray()
+        self._thread = threading.Thread(target=self._run, name="gpudoctor-child", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            while self._pipe is not None:
+                part = os.read(self._pipe.fileno(), 1 << 16)
+                if not part:
+                    return
+                self._kept += part[: OUTPUT_LIMIT_BYTES - len(self._kept)]
+
+    def join(self, timeout_s: float) -> None:
+        self._thread.join(timeout_s)
+
+    def take(self) -> bytes:
+        """Return what came. A pipe that a runaway grandchild holds open is left to its daemon thread."""
+        self._thread.join(_GRACE_S)
+        if self._pipe is not None and not self._thread.is_alive():
+            self._pipe.close()
+        return bytes(self._kept)
+
+
+@contextlib.contextmanager
+def _no_core_dump() -> Iterator[None]:
+    """Let what is started meanwhile inherit a core limit that forbids a dump.
+
+    The limit is 1 byte, not 0: Linux asks a piped core handler (systemd-coredump, apport) even when the limit is 0,
+    and takes exactly 1 to mean "no dump at all".
+
+    Source: https://github.com/torvalds/linux/blob/v6.6/fs/coredump.c (2026-11-20)
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_CORE, (min(1, hard) if hard >= 0 else 1, hard))
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_CORE, (soft, hard))

@@ -162,3 +162,11 @@ def read_text(system: ReadSystem, path: str, limit_bytes: int = 4 << 20) -> str:
         CannotLook: Not a regular file, not readable.
     """
     return system.read_bytes(path, limit_bytes).decode("utf-8", "replace")
+
+
+def encodable(text: str) -> str:
+    """Return a path or a variable's value as it can be written to a file.
+
+    Bytes that are not UTF-8 reach Python as lone surrogates, which no JSON document can hold; these are spelt out.
+    """
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import platform
 import stat as stat_bits
 import sys
 from collections.abc import Mapping, Sequence
@@ -29,6 +28,14 @@ def _os_name() -> Literal["linux", "windows", "macos"]:
     if sys.platform == "win32":
         return "windows"
     return "macos" if sys.platform == "darwin" else "linux"
+
+
+def _machine() -> str:
+    if sys.platform == "win32":
+        import platform  # costs several ms; elsewhere the kernel tells
+
+        return {"AMD64": "x86_64", "ARM64": "arm64"}.get(platform.machine(), platform.machine())
+    return os.uname().machine
 
 
 def _error(error: OSError | ValueError, path: str) -> NotThere | CannotLook:
@@ -81,7 +88,7 @@ class RealSystem:
 
     def __init__(self) -> None:
         self.os_name: Literal["linux", "windows", "macos"] = _os_name()
-        self.machine = {"AMD64": "x86_64", "ARM64": "arm64"}.get(platform.machine(), platform.machine())
+        self.machine = _machine()
 
     def environ(self) -> Mapping[str, str]:
         """Return the environment of this process."""

@@ -1,0 +1,1 @@
+"""Driver libraries without hardware: real C code that real callers load."""
