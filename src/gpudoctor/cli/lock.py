@@ -1,0 +1,181 @@
+"""`gpudoctor lock`: record a known-good state; `check --against` is its other half."""
+
+from __future__ import annotations
+
+import sys
+from enum import Enum
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from gpudoctor.cli.common import (
+    OUTPUT,
+    AssumeDriverOption,
+    AssumeGpuOption,
+    BinaryOption,
+    EnvFileOption,
+    EnvOption,
+    ForOption,
+    MatrixOption,
+    PythonOption,
+    SnapshotOption,
+    emit,
+    take_or_read,
+)
+
+if TYPE_CHECKING:
+    from gpudoctor.drift.lock import Lock
+    from gpudoctor.model.snapshot import Snapshot
+    from gpudoctor.rules.base import Rule
+
+DEFAULT_FILE = "gpudoctor.lock"
+
+
+class Driver(str, Enum):
+    """How a later machine's driver is compared with the locked one."""
+
+    RECORDED = "recorded"
+    MINIMUM = "minimum"
+    EXACT = "exact"
+
+
+def lock(
+    python: PythonOption = None,
+    consumers: ForOption = None,
+    binary: BinaryOption = None,
+    env: EnvOption = None,
+    env_file: EnvFileOption = None,
+    snapshot: SnapshotOption = None,
+    assume_driver: AssumeDriverOption = None,
+    assume_gpu: AssumeGpuOption = None,
+    matrix_file: MatrixOption = None,
+    driver: Annotated[
+        Optional[Driver],  # noqa: UP045 - typer reads it at run time
+        typer.Option(
+            "--driver",
+            help="What `check --against` wants of the driver: nothing, this release or a later one, exactly this one. "
+            "Default: as in the file that is there, else nothing.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    output: Annotated[
+        str,
+        typer.Option("-o", "--output", metavar="FILE", help="The lock file; '-' prints it.", rich_help_panel=OUTPUT),
+    ] = DEFAULT_FILE,
+) -> int:
+    """Record a known-good state: distributions, native libraries by content, and who loads which.
+
+    Absolute paths, host names and users never enter the file: commit it, and let CI run
+    `gpudoctor check --against gpudoctor.lock`.
+
+    Example: gpudoctor lock --python /srv/app/.venv
+    """
+    from gpudoctor.drift.identity import digest_libraries
+    from gpudoctor.drift.lock import dump_lock
+    from gpudoctor.drift.record import NO_DIGESTS, build_lock
+    from gpudoctor.matrix.load import load_matrix
+    from gpudoctor.model.errors import UsageError
+    from gpudoctor.system.real import RealSystem
+
+    before = None if output == "-" else read_existing_lock(output)
+    matrix = load_matrix(matrix_file)
+    taken = take_or_read(
+        matrix=matrix,
+        snapshot=snapshot,
+        python=python,
+        consumers=consumers,
+        binary=binary,
+        env=env,
+        env_file=env_file,
+        assume_driver=assume_driver,
+        assume_gpu=assume_gpu,
+    )
+    policy = driver.value if driver else before.driver.policy if before else "recorded"
+    digests = NO_DIGESTS if snapshot is not None else digest_libraries(RealSystem(), taken)
+    state = build_lock(taken, matrix.version, digests=digests, driver_policy=policy)
+    if policy != "recorded" and state.driver.release is None:
+        raise UsageError(
+            f"--driver {policy}: no driver release could be read here; name it with --assume-driver, or "
+            "use --driver recorded"
+        )
+    emit(dump_lock(state), output)
+    if output != "-":
+        sys.stderr.write(f"gpudoctor: wrote {output}: {_summary(state)}\n")
+    return 0
+
+
+def _summary(state: Lock) -> str:
+    counts = (
+        (len(state.distributions.all()), "distributions"),
+        (len(state.library), "native libraries"),
+        (len(state.resolution), "resolutions"),
+    )
+    return ", ".join(f"{count} {name}" for count, name in counts)
+
+
+def read_lock(path: str) -> Lock:
+    """Read a lock file that must be there.
+
+    Raises:
+        InputFileError: It is not there, cannot be read, or is no lock.
+    """
+    from gpudoctor.drift.lock import SIZE_LIMIT_BYTES, parse_lock
+    from gpudoctor.model.errors import InputFileError
+    from gpudoctor.system.protocol import CannotLook, NotThere
+    from gpudoctor.system.real import RealSystem
+
+    try:
+        data = RealSystem().read_bytes(path, SIZE_LIMIT_BYTES + 1)
+    except NotThere as error:
+        raise InputFileError(f"{path}: no such lock file; `gpudoctor lock -o {path}` writes one") from error
+    except CannotLook as error:
+        raise InputFileError(f"cannot read the lock: {error.reason}") from error
+    return parse_lock(data.decode("utf-8", "surrogateescape"), path)
+
+
+def read_existing_lock(path: str) -> Lock | None:
+    """Return the lock that is about to be replaced, or None when nothing is there.
+
+    Raises:
+        InputFileError: The file is something else: a slip of the hand must not replace pyproject.toml.
+    """
+    from gpudoctor.model.errors import InputFileError
+    from gpudoctor.system.protocol import CannotLook, NotThere
+    from gpudoctor.system.real import RealSystem
+
+    try:
+        status = RealSystem().stat(path)
+    except NotThere:
+        return None
+    except CannotLook as error:
+        raise InputFileError(f"cannot write the lock: {error.reason}") from error
+    if status.kind != "file" or status.size_bytes == 0:
+        return None  # /dev/stdout and the like; a folder is refused when it is written
+    try:
+        return read_lock(path)
+    except InputFileError as error:
+        raise InputFileError(f"{error} (not replaced; name another file with -o, or remove this one)") from error
+
+
+def locked_rules(
+    against: str, taken: Snapshot, *, consumers: tuple[str, ...] = (), live: bool = False
+) -> tuple[Rule, ...]:
+    """Return the rules that find drift from a lock file.
+
+    Args:
+        against: Path of the lock.
+        taken: The present state.
+        consumers: Compare only what these consumers load; empty for all.
+        live: True when the snapshot was just taken on this machine, so that its libraries can be digested.
+
+    Raises:
+        InputFileError: The lock cannot be read.
+    """
+    from gpudoctor.drift.compare import bind_rules
+    from gpudoctor.drift.identity import digest_libraries
+    from gpudoctor.drift.record import NO_DIGESTS
+    from gpudoctor.system.real import RealSystem
+
+    state = read_lock(against)
+    digests = digest_libraries(RealSystem(), taken, state) if live else NO_DIGESTS
+    return bind_rules(state, digests=digests, consumers=consumers)

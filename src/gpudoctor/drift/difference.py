@@ -1,0 +1,140 @@
+"""Differences between two states, and how one that follows from another goes under it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from gpudoctor.drift.lock import Lock, LockedLibrary
+from gpudoctor.drift.rules import NO_CAUSE
+from gpudoctor.model.finding import Evidence, Fail, Fix, Level, Open, Subject
+from gpudoctor.model.snapshot import Resolution, Snapshot
+from gpudoctor.rules.base import Rule
+
+Key = tuple[str, ...]
+
+REFRESH = Fix(
+    title="If the change is wanted, write the lock again and review the diff",
+    applicability="display-only",
+    commands=("gpudoctor lock",),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One thing that is not as it was locked.
+
+    Attributes:
+        key: Which thing.
+        rule: Rule that reports it.
+        level: How bad.
+        subject: What it is about.
+        message: What, from, to, in one sentence.
+        parents: Things that would explain it if they differ too, best explanation first.
+        evidence: Details.
+        fixes: Ways back, before refreshing the lock.
+    """
+
+    key: Key
+    rule: Rule
+    level: Level
+    subject: Subject
+    message: str
+    parents: tuple[Key, ...] = ()
+    evidence: tuple[Evidence, ...] = ()
+    fixes: tuple[Fix, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Something that could not be compared.
+
+    Attributes:
+        rule: Id of the rule that stays open.
+        evaluation: Why.
+    """
+
+    rule: str
+    evaluation: Open
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """What is compared.
+
+    Attributes:
+        locked: The known-good state.
+        now: The present state, as a lock.
+        snapshot: The present state in full.
+        locked_files: The locked libraries by place.
+        files: Every library now, by place, loaded or not.
+        answers: The present resolutions in the order of `now.resolution`.
+        consumers: Compare only these consumers' resolutions; empty for all.
+    """
+
+    locked: Lock
+    now: Lock
+    snapshot: Snapshot
+    locked_files: Mapping[str, LockedLibrary]
+    files: Mapping[str, LockedLibrary]
+    answers: tuple[Resolution, ...]
+    consumers: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Comparison:
+    """What one area of the comparison found.
+
+    Attributes:
+        differences: What differs.
+        questions: What could not be compared.
+    """
+
+    differences: list[Difference] = field(default_factory=list)
+    questions: dict[Question, None] = field(default_factory=dict)
+
+    def ask(self, rule: Rule, subject: str, reason: str) -> None:
+        """Note that something could not be compared; the same words only once."""
+        self.questions[Question(rule.id, Open(reason, subject))] = None
+
+    def join(self, other: Comparison) -> None:
+        """Take over what another area found."""
+        self.differences.extend(other.differences)
+        self.questions.update(other.questions)
+
+
+def fold(differences: Iterable[Difference]) -> tuple[tuple[Rule, Fail], ...]:
+    """Return one finding for each difference that no other one explains, with what it explains under it."""
+    by_key = {difference.key: difference for difference in differences}
+    below: dict[Key, list[str]] = {}
+    heads: list[Difference] = []
+    for difference in by_key.values():
+        root = _root(difference, by_key)
+        if root is difference:
+            heads.append(difference)
+        else:
+            below.setdefault(root.key, []).append(difference.message)
+    return tuple((head.rule, _fail(head, tuple(below.get(head.key, ())))) for head in heads)
+
+
+def _root(difference: Difference, by_key: Mapping[Key, Difference]) -> Difference:
+    seen = {difference.key}
+    while True:
+        parent = next((by_key[key] for key in difference.parents if key in by_key and key not in seen), None)
+        if parent is None:
+            return difference
+        seen.add(parent.key)
+        difference = parent
+
+
+def _fail(head: Difference, consequences: tuple[str, ...]) -> Fail:
+    return head.rule.fail(
+        head.subject,
+        head.message,
+        cause=None,
+        reason=NO_CAUSE,
+        level=head.level,
+        evidence=head.evidence,
+        consequences=consequences,
+        fixes=(*head.fixes, REFRESH),
+    )
