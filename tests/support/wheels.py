@@ -100,9 +100,7 @@ def _build(slug: str, folder: Path) -> None:
     uv = Path(sysconfig.get_path("scripts")) / "uv"
     environment = {k: v for k, v in os.environ.items() if k not in ("VIRTUAL_ENV", "LD_LIBRARY_PATH")}
     environment |= {"UV_PYTHON_DOWNLOADS": "never", "UV_LINK_MODE": "hardlink", "UV_NO_PROGRESS": "1"}
-    subprocess.run(
-        [uv, "venv", "--quiet", "--clear", "--python", _wheel_python(), folder], check=True, env=environment
-    )
+    subprocess.run([uv, "venv", "--quiet", "--clear", "--python", _wheel_python(), folder], check=True, env=environment)
     subprocess.run(
         [uv, "pip", "install", "--quiet", "--no-deps", "--python", folder / "bin" / "python", *ENVIRONMENTS[slug]],
         check=True,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TypeVar
 
 from gpudoctor.matrix.gpus import KnownGpu, find_gpu
@@ -11,6 +11,7 @@ from gpudoctor.matrix.types import Cause, Claim, Consumer, DriverBranch, Fact, F
 
 C = TypeVar("C", bound=Claim)
 
+_PLAIN = re.compile(r"[A-Za-z0-9_-]+")
 _SONAME = re.compile(r"^(lib[A-Za-z0-9_+-]+?)(?:-[0-9a-f]{8})?\.so(?:\.|$)")
 
 
@@ -51,6 +52,11 @@ def stem_of(file_name: str) -> str | None:
     return match.group(1) if match else None
 
 
+def _without_groups(pattern: str) -> str:
+    """Make a pattern's groups non-capturing, so that the last group of a match is its family's."""
+    return re.sub(r"(?<!\\)\((?!\?)", "(?:", pattern)
+
+
 class Matrix:
     """The compiled matrix with its indexes. Immutable after construction."""
 
@@ -64,8 +70,10 @@ class Matrix:
         self._by_subject: dict[str, list[Fact]] = {}
         for fact in data.facts:
             self._by_subject.setdefault(fact.subject, []).append(fact)
-        self._family_patterns = [(re.compile(p), f) for f in data.families for p in f.sonames]
-        self._family_cache: dict[str, Family | None] = {}
+        # Most patterns are plain names: those are looked up, and only the others make a regular expression.
+        self._family_cache: dict[str, Family | None] = {
+            name: f for f in data.families for name in f.sonames if _PLAIN.fullmatch(name)
+        }
 
     def facts(
         self, subject: str, kind: type[C], version: str | None, platform: str | None = None
@@ -101,10 +109,23 @@ class Matrix:
         if stem is None:
             return None
         if stem not in self._family_cache:
-            self._family_cache[stem] = next(
-                (f for pattern, f in self._family_patterns if pattern.fullmatch(stem)), None
-            )
+            match = self._family_pattern.fullmatch(stem)
+            self._family_cache[stem] = self.families[self._groups[match.lastgroup or ""]] if match else None
         return self._family_cache[stem]
+
+    @cached_property
+    def _groups(self) -> dict[str, str]:
+        return {f"family{index}": name for index, name in enumerate(self.families)}
+
+    @cached_property
+    def _family_pattern(self) -> re.Pattern[str]:
+        """One pattern for all families: compiling 40 costs more than all other work of a check on the matrix."""
+        groups = []
+        for group, name in self._groups.items():
+            patterns = [p for p in self.families[name].sonames if not _PLAIN.fullmatch(p)]
+            if patterns:
+                groups.append(f"(?P<{group}>{'|'.join(_without_groups(p) for p in patterns)})")
+        return re.compile("|".join(groups) or "(?!)")
 
     def provider(self, family: str, major: str, cuda: str | None = None) -> Provider | None:
         """Return the distribution to install for a library family at a SONAME major.

@@ -1,0 +1,268 @@
+"""All probes, in the order that wastes least time, put together into one snapshot."""
+
+from __future__ import annotations
+
+import posixpath
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from gpudoctor import __version__
+from gpudoctor.loader.binary import LibraryAnswer, find_libraries, resolve_binary
+from gpudoctor.loader.consumers import resolve_consumers
+from gpudoctor.loader.target import LoaderAnswer, Target
+from gpudoctor.matrix.index import Matrix
+from gpudoctor.model.errors import UsageError
+from gpudoctor.model.fact import Absent, Fact, Present, Unknown, value_of
+from gpudoctor.model.snapshot import (
+    SNAPSHOT_SCHEMA_VERSION,
+    Driver,
+    DriverFile,
+    Gpu,
+    Interpreter,
+    ProbeReport,
+    Snapshot,
+)
+from gpudoctor.probes.assume import assumed_driver, assumed_gpus
+from gpudoctor.probes.builds import probe_builds
+from gpudoctor.probes.child_answer import Pending
+from gpudoctor.probes.cuda_driver import CudaAnswer, cuda_not_asked, finish_cuda, start_cuda
+from gpudoctor.probes.distributions import probe_distributions
+from gpudoctor.probes.driver import assemble_driver, probe_driver_file, probe_kernel_module
+from gpudoctor.probes.host import probe_host
+from gpudoctor.probes.interpreter import find_target, probe_interpreter
+from gpudoctor.probes.libraries import probe_libraries
+from gpudoctor.probes.nvml import NvmlAnswer, finish_nvml, nvml_not_asked, start_nvml
+from gpudoctor.probes.search_path import probe_search_path
+from gpudoctor.probes.shared_files import probe_shared_files
+from gpudoctor.probes.text import json_safe
+from gpudoctor.probes.toolkits import probe_toolkits
+from gpudoctor.probes.variables import judged_environment
+from gpudoctor.system.protocol import ReadSystem
+
+LIBCUDA = "libcuda.so.1"
+LIBNVIDIA_ML = "libnvidia-ml.so.1"
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotRequest:
+    """What a snapshot is to be taken of.
+
+    Attributes:
+        python: Interpreter or environment folder; None for the default.
+        own_python: The interpreter that runs gpudoctor.
+        consumers: Names as in `--for`; empty for all that are installed.
+        binary: Native program or folder to judge as the consumer.
+        assignments: `NAME=VALUE` as in `--env`.
+        env_file: File as in `--env-file`.
+        assume_driver: Driver release to judge by instead of this machine's.
+        assume_gpus: GPUs to judge by instead of this machine's.
+        probe_timeout_s: Time limit of each probe that can hang.
+    """
+
+    python: str | None = None
+    own_python: str | None = None
+    consumers: tuple[str, ...] = ()
+    binary: str | None = None
+    assignments: tuple[str, ...] = ()
+    env_file: str | None = None
+    assume_driver: str | None = None
+    assume_gpus: tuple[str, ...] = ()
+    probe_timeout_s: float = 5.0
+
+
+def take_snapshot(system: ReadSystem, matrix: Matrix, request: SnapshotRequest) -> Snapshot:
+    """Look at the machine and the environment.
+
+    Raises:
+        UsageError: The request names something that is not there.
+        InputFileError: The file of `--env-file` cannot be read.
+    """
+    _check_consumers(matrix, request.consumers)
+    judged = judged_environment(system, request.assignments, (request.env_file,) if request.env_file else ())
+    interpreter = _interpreter(system, request, judged.environment)
+    target = _target(system, interpreter, request, judged.environment)
+    files = _driver_files(system, target, request)
+    pending = _start_children(system, request, judged.environment, files)
+
+    answer = _resolve(system, matrix, request, target)
+    site_dirs = target.site_dirs
+    prefix = interpreter.value.prefix if isinstance(interpreter, Present) else None
+    distributions = probe_distributions(system, site_dirs, prefix)
+    shared_files = probe_shared_files(system, distributions, matrix)
+    builds = probe_builds(system, site_dirs, distributions, shared_files)
+    toolkits = probe_toolkits(system)
+    host = probe_host(system, value_of(interpreter.value.elf_interpreter) if isinstance(interpreter, Present) else None)
+    value = None if target.secure_execution else judged.environment.get("LD_LIBRARY_PATH")
+    elements = probe_search_path(
+        system, value, matrix, cwd=target.cwd, origin=posixpath.dirname(system.realpath(target.executable))
+    )
+    libraries = probe_libraries(
+        system,
+        matrix,
+        site_dirs,
+        distributions,
+        prefix=prefix,
+        toolkits=value_of(toolkits) or (),
+        extra_dirs=tuple(e.directory for e in elements if e.directory and e.state in ("directory", "relative")),
+        resolutions=answer.resolutions,
+        elf=answer.elf,
+    )
+    driver, gpus, reports = _finish_children(system, matrix, request, files, pending)
+    taken = Snapshot(
+        schema_version=SNAPSHOT_SCHEMA_VERSION,
+        tool_version=__version__,
+        taken_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        redacted=False,
+        host=host,
+        driver=driver,
+        gpus=gpus,
+        interpreter=interpreter,
+        distributions=distributions,
+        shared_files=shared_files,
+        builds=builds,
+        variables=judged.variables,
+        search_elements=elements,
+        toolkits=toolkits,
+        libraries=libraries,
+        resolutions=answer.resolutions,
+        probes=(*reports, _loader_report(answer)),
+    )
+    return json_safe(taken)  # paths keep their raw bytes until here: only so can they be opened
+
+
+def _check_consumers(matrix: Matrix, names: tuple[str, ...]) -> None:
+    for name in names:
+        if name not in matrix.consumers:
+            raise UsageError(f"--for {name!r}: no such consumer; there are: {', '.join(sorted(matrix.consumers))}")
+
+
+def _interpreter(system: ReadSystem, request: SnapshotRequest, environment: Mapping[str, str]) -> Fact[Interpreter]:
+    if request.binary is not None and request.python is None:
+        return Absent()  # the binary alone is judged
+    return Present(probe_interpreter(system, find_target(system, request.python, request.own_python), environment))
+
+
+def _target(
+    system: ReadSystem, interpreter: Fact[Interpreter], request: SnapshotRequest, environment: Mapping[str, str]
+) -> Target:
+    found = value_of(interpreter)
+    if found is None:
+        # Libraries that belong to no program are judged as if our own interpreter opened them.
+        executable = request.own_python or "/bin/sh"
+        return Target(executable=executable, prefix="", site_dirs=(), environment=environment, cwd=system.cwd())
+    return Target(
+        executable=found.executable,
+        prefix=found.prefix,
+        site_dirs=found.site_dirs,
+        environment=environment,
+        cwd=system.cwd(),
+        secure_execution=value_of(found.secure_execution) or False,
+    )
+
+
+def _resolve(system: ReadSystem, matrix: Matrix, request: SnapshotRequest, target: Target) -> LoaderAnswer:
+    if system.os_name != "linux":
+        return LoaderAnswer((), {}, (f"only glibc's loader is emulated, not that of {system.os_name}",))
+    if request.binary is not None:
+        return resolve_binary(system, matrix, target, request.binary)
+    return resolve_consumers(system, matrix, target, request.consumers or None)
+
+
+def _loader_report(answer: LoaderAnswer) -> ProbeReport:
+    if not answer.unknowns:
+        return ProbeReport(probe="loader", status="ok")
+    return ProbeReport(probe="loader", status="failed", detail="; ".join(answer.unknowns))
+
+
+# --- the driver: asked of children, which run while the rest is read -------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _DriverFiles:
+    """The two libraries that only the driver brings, as the target's loader finds them."""
+
+    libcuda: Fact[DriverFile]
+    libnvidia_ml: Fact[DriverFile]
+
+
+def _driver_files(system: ReadSystem, target: Target, request: SnapshotRequest) -> _DriverFiles:
+    if request.assume_driver is not None and request.assume_gpus:
+        unknown = Unknown("the machine is assumed; this one was not asked")
+        return _DriverFiles(unknown, unknown)
+    if system.os_name != "linux":
+        unknown = Unknown(f"not looked for on {system.os_name}")
+        return _DriverFiles(unknown, unknown)
+    answers = find_libraries(system, target, (LIBCUDA, LIBNVIDIA_ML))
+    return _DriverFiles(_driver_file(system, answers[LIBCUDA]), _driver_file(system, answers[LIBNVIDIA_ML]))
+
+
+def _driver_file(system: ReadSystem, answer: LibraryAnswer) -> Fact[DriverFile]:
+    if answer.path is not None:
+        return Present(probe_driver_file(system, answer.path))
+    if answer.unknown:
+        return Unknown(answer.reason or "the loader could not be emulated")
+    return Absent(tuple(step.path for step in answer.searched))
+
+
+@dataclass(frozen=True, slots=True)
+class _Children:
+    nvml: Pending | None
+    cuda: Pending | None
+
+
+def _start_children(
+    system: ReadSystem, request: SnapshotRequest, environment: Mapping[str, str], files: _DriverFiles
+) -> _Children:
+    nvml = cuda = None
+    if request.assume_driver is None or not request.assume_gpus:
+        # Where the loader finds no libnvidia-ml.so.1, nvidia-ml-py finds none either: there is nothing to ask.
+        if not isinstance(files.libnvidia_ml, Absent):
+            nvml = start_nvml(system, environment, request.probe_timeout_s)
+        if request.assume_driver is None and isinstance(files.libcuda, Present):
+            cuda = start_cuda(system, environment, files.libcuda.value.path, request.probe_timeout_s)
+    return _Children(nvml, cuda)
+
+
+def _finish_children(
+    system: ReadSystem, matrix: Matrix, request: SnapshotRequest, files: _DriverFiles, pending: _Children
+) -> tuple[Driver, Fact[tuple[Gpu, ...]], tuple[ProbeReport, ...]]:
+    nvml = _nvml_answer(files, pending.nvml)
+    cuda = finish_cuda(pending.cuda) if pending.cuda else _cuda_answer(files)
+    if request.assume_driver is not None:
+        driver = assumed_driver(matrix, request.assume_driver)
+    else:
+        driver = assemble_driver(
+            kernel_module=probe_kernel_module(system),
+            libcuda=files.libcuda,
+            libnvidia_ml=files.libnvidia_ml,
+            nvml=nvml,
+            cuda=cuda.probe,
+        )
+    gpus: Fact[tuple[Gpu, ...]] = (
+        Present(assumed_gpus(matrix, request.assume_gpus)) if request.assume_gpus else nvml.gpus
+    )
+    return driver, gpus, (nvml.report, cuda.report)
+
+
+def _nvml_answer(files: _DriverFiles, pending: Pending | None) -> NvmlAnswer:
+    if pending is not None:
+        return finish_nvml(pending)
+    if isinstance(files.libnvidia_ml, Absent):
+        absent = Absent(files.libnvidia_ml.searched)
+        report = ProbeReport(probe="nvml", status="skipped", detail=f"{LIBNVIDIA_ML} is not there")
+        # No NVML is no word on the GPUs: there may be one without a driver.
+        gpus = Unknown(f"{LIBNVIDIA_ML} is not there to be asked")
+        return NvmlAnswer(release=absent, cuda_version=absent, error=Absent(), gpus=gpus, report=report)
+    return nvml_not_asked("the machine is assumed")
+
+
+def _cuda_answer(files: _DriverFiles) -> CudaAnswer:
+    match files.libcuda:
+        case Absent(searched):
+            report = ProbeReport(probe="libcuda", status="skipped", detail=f"{LIBCUDA} is not there")
+            return CudaAnswer(probe=Absent(searched), report=report)
+        case Unknown(reason):
+            return cuda_not_asked(reason)
+        case _:
+            return cuda_not_asked("the machine is assumed")
