@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
+from importlib import import_module
 from typing import Annotated
 
 import typer
 
 from gpudoctor import __version__
-from gpudoctor.cli import check, libs, lock, matrix, rule, snapshot
 from gpudoctor.model.errors import GpuDoctorError
 
 EXIT_USAGE = 2
 EXIT_INTERNAL = 70
 EXIT_INTERRUPTED = 130
 
-app = typer.Typer(
-    name="gpudoctor",
-    help="Says which GPU library file each consumer of a Python environment will load, and why that works or fails.",
-    epilog="Exit status: 0 nothing at or above --fail-on, 1 findings, 2 wrong usage or unreadable input, "
-    "3 with --strict something could not be judged, 70 internal error.",
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"]},
-    pretty_exceptions_enable=False,
-)
+# In the order of `--help`: name -> module and attribute. A command's module is imported when the command is named.
+COMMANDS = {
+    "check": ("check", "check"),
+    "libs": ("libs", "libs"),
+    "snapshot": ("snapshot", "snapshot"),
+    "lock": ("lock", "lock"),
+    "rule": ("rule", "rule"),
+    "matrix": ("matrix", "app"),
+}
 
 
 def _print_version(value: bool) -> None:
@@ -33,7 +33,6 @@ def _print_version(value: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def root(
     version: Annotated[
         bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
@@ -42,19 +41,40 @@ def root(
     """Says which GPU library file each consumer of a Python environment will load, and why that works or fails."""
 
 
-app.command("check")(check.check)
-app.command("libs")(libs.libs)
-app.command("snapshot")(snapshot.snapshot)
-app.command("lock")(lock.lock)
-app.command("rule")(rule.rule)
-app.add_typer(matrix.app, name="matrix")
+def build_app(names: Iterable[str] = tuple(COMMANDS)) -> typer.Typer:
+    """Return the application with the named commands; all of them by default."""
+    app = typer.Typer(
+        name="gpudoctor",
+        epilog="Exit status: 0 nothing at or above --fail-on, 1 findings, 2 wrong usage or unreadable input, "
+        "3 with --strict something could not be judged, 70 internal error.",
+        no_args_is_help=True,
+        rich_markup_mode="rich",
+        context_settings={"help_option_names": ["-h", "--help"]},
+        pretty_exceptions_enable=False,
+        suggest_commands=False,  # click itself does
+    )
+    app.callback()(root)
+    for name in names:
+        module, attribute = COMMANDS[name]
+        command = getattr(import_module(f"gpudoctor.cli.{module}"), attribute)
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name)
+        else:
+            app.command(name)(command)
+    return app
+
+
+def _named(arguments: list[str]) -> Iterable[str]:
+    """Return the only command that a command line needs, or all: building each costs 2 ms at every start."""
+    return (arguments[0],) if arguments and arguments[0] in COMMANDS else COMMANDS
 
 
 def run(arguments: list[str] | None = None) -> int:
     """Run one command and return the exit status; every error becomes one sentence on standard error."""
     import click
 
-    command = typer.main.get_command(app)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    command = typer.main.get_command(build_app(_named(arguments)))
     try:
         result = command.main(args=arguments, prog_name="gpudoctor", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:

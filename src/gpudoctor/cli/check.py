@@ -87,6 +87,7 @@ def check(
     from gpudoctor.matrix.load import load_matrix
     from gpudoctor.report.build import build_report
     from gpudoctor.rules.engine import judge
+    from gpudoctor.rules.registry import RULES
 
     matrix = load_matrix(matrix_file)
     taken = take_or_read(
@@ -100,11 +101,12 @@ def check(
         assume_driver=assume_driver,
         assume_gpu=assume_gpu,
     )
-    verdict = judge(taken, matrix, tuple(select or ()), tuple(ignore or ()))
+    rules = RULES
     if against is not None:
-        from gpudoctor.cli.lock import judge_drift
+        from gpudoctor.cli.lock import locked_rules
 
-        verdict = judge_drift(against, taken, verdict)
+        rules = (*RULES, *locked_rules(against, taken, consumers=tuple(consumers or ()), live=snapshot is None))
+    verdict = judge(taken, matrix, tuple(select or ()), tuple(ignore or ()), rules)
     report = build_report(verdict, taken, matrix, fail_on=fail_on.value, strict=strict, binary=binary)
     if report_format is Format.JSON:
         from gpudoctor.report.json import render_json

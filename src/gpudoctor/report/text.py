@@ -10,7 +10,7 @@ from gpudoctor.report.escape import visible
 from gpudoctor.rules.base import Rule
 
 _WORDS = {"error": "FAIL", "warning": "warn", "note": "note", "ok": "ok", "open": "?", "skip": "-"}
-_LABEL_COLUMNS = 12
+_LEAST_LABEL_COLUMNS = 10
 
 
 def render_check(
@@ -57,15 +57,16 @@ def _finding(canvas: Canvas, finding: Finding) -> None:
     cause = f"  cause: {finding.cause}" if finding.cause else ""
     canvas.line((finding.level, STYLES[finding.level]), (f" {finding.rule} {finding.name}", "bold"), (cause, "dim"))
     canvas.line(finding.message, indent=2)
+    columns = max(_LEAST_LABEL_COLUMNS, *(len(visible(item.label)) for item in finding.evidence), 0) + 2
     for item in finding.evidence:
-        canvas.row((item.label, "dim", _LABEL_COLUMNS), value=item.value, indent=4)
+        canvas.row((item.label, "dim", columns), value=item.value, indent=4)
     for text in finding.consequences:
-        canvas.row(("then", "dim", _LABEL_COLUMNS), value=text, indent=4)
+        canvas.row(("then", "dim", columns), value=text, indent=4)
     for fix in finding.fixes:
-        canvas.row(("do", "dim", _LABEL_COLUMNS), value=(fix.title, "bold"), indent=4)
+        canvas.row(("do", "dim", columns), value=(fix.title, "bold"), indent=4)
         for command in fix.commands:
-            canvas.verbatim(command, indent=4 + _LABEL_COLUMNS + 2)
-    canvas.row(("more", "dim", _LABEL_COLUMNS), value=finding.help, indent=4)
+            canvas.verbatim(command, indent=4 + columns + 2)
+    canvas.row(("more", "dim", columns), value=finding.help, indent=4)
 
 
 def _searches(canvas: Canvas, finding: Finding, snapshot: Snapshot) -> None:
