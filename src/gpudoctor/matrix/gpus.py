@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+import msgspec
 
 from gpudoctor.matrix.types import GpuModel
 
@@ -17,8 +18,7 @@ _PORTABLE = re.compile(r"\b(laptop|mobile|max-?q)\b")
 _CAPABILITY = re.compile(r"(?:cc|sm_|compute_)?\s*(\d{1,2})\.?(\d)")
 
 
-@dataclass(frozen=True, slots=True)
-class KnownGpu:
+class KnownGpu(msgspec.Struct, frozen=True):
     """What the matrix knows of a GPU.
 
     Attributes:

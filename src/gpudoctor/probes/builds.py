@@ -5,7 +5,8 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from gpudoctor.loader.elf import ElfError, read_elf
 from gpudoctor.model.fact import Absent, Fact, Present, Unknown, value_of
@@ -25,8 +26,7 @@ _NEEDED_VERSION = re.compile(r"lib(cudnn|cudart|cublas)\.so\.([0-9]+)")
 _PURE = Absent(())
 
 
-@dataclass(frozen=True, slots=True)
-class _Package:
+class _Package(msgspec.Struct, frozen=True):
     """A consumer that is installed.
 
     Attributes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import msgspec
@@ -15,8 +14,7 @@ from gpudoctor.system.protocol import CannotLook, Child, ChildResult, ReadSystem
 L = TypeVar("L")
 
 
-@dataclass(frozen=True, slots=True)
-class Pending:
+class Pending(msgspec.Struct, frozen=True):
     """A probe under way.
 
     Attributes:
@@ -32,8 +30,7 @@ class Pending:
     reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Ending(Generic[L]):
+class Ending(msgspec.Struct, Generic[L], frozen=True):
     """How a probe's child ended, and what it said before.
 
     Attributes:

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import re
 import struct
-from dataclasses import dataclass
+
+import msgspec
 
 from gpudoctor.model.fact import Absent, Fact, Present, Unknown
 from gpudoctor.system.protocol import CannotLook, NotThere, RandomReader, ReadSystem
@@ -35,8 +36,7 @@ _MAX_RODATA_BYTES = 16 << 20
 _ARCH_FLAGS = re.compile(rb"(?<![^\0])((?:sm|compute)_[0-9]{2,3}[a-z]?(?: (?:sm|compute)_[0-9]{2,3}[a-z]?)*)(?=\0)")
 
 
-@dataclass(frozen=True, slots=True)
-class Section:
+class Section(msgspec.Struct, frozen=True):
     """One section of an ELF file.
 
     Attributes:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from gpudoctor.model.fact import Fact, Present, Unknown
 from gpudoctor.probes.paths import absolute, is_dir, is_file, names_in, native
@@ -25,8 +26,7 @@ _CONDA_PYTHON = re.compile(r"python-(\d+\.\d+\.\d+)-[^-]+\.json$")
 _LIB_DIRS = ("lib", "lib64")
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(msgspec.Struct, frozen=True):
     """The folders that an interpreter starts from.
 
     Attributes:

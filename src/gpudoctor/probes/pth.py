@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import ast
 import re
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from gpudoctor.probes.source import literal, parse_source
 
@@ -54,8 +55,7 @@ _SETUPTOOLS_FINDER = r"import (__editable___\w+_finder); ?\1\.install\(\);?"
 _OTHER_FINDER = r"import (_\w+_editable(_loader)?)"
 
 
-@dataclass(frozen=True, slots=True)
-class ImportLine:
+class ImportLine(msgspec.Struct, frozen=True):
     """What an import line of a `.pth` file will do.
 
     Attributes:
@@ -67,8 +67,7 @@ class ImportLine:
     values: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class PthLine:
+class PthLine(msgspec.Struct, frozen=True):
     """One line that counts.
 
     Attributes:

@@ -6,7 +6,8 @@ Source: https://packaging.python.org/en/latest/specifications/recording-installe
 from __future__ import annotations
 
 import posixpath
-from dataclasses import dataclass
+
+import msgspec
 
 from gpudoctor.model.snapshot import Distribution
 from gpudoctor.system.protocol import CannotLook, NotThere, ReadSystem
@@ -15,8 +16,7 @@ from gpudoctor.system.protocol import CannotLook, NotThere, ReadSystem
 _RECORD_LIMIT_BYTES = 2 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
+class Recorded(msgspec.Struct, frozen=True):
     """One file of a RECORD.
 
     Attributes:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from gpudoctor.probes.layout import Layout, lib_folders
 from gpudoctor.probes.paths import absolute, is_dir, native
@@ -34,8 +35,7 @@ _PTH_FILE_LIMIT = 512
 _UNKNOWN_LIMIT = 32
 
 
-@dataclass(frozen=True, slots=True)
-class SitePaths:
+class SitePaths(msgspec.Struct, frozen=True):
     """Where distributions can be.
 
     Attributes:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import posixpath
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from gpudoctor import __version__
 from gpudoctor.loader.binary import LibraryAnswer, find_libraries, resolve_binary
@@ -44,8 +45,7 @@ LIBCUDA = "libcuda.so.1"
 LIBNVIDIA_ML = "libnvidia-ml.so.1"
 
 
-@dataclass(frozen=True, slots=True)
-class SnapshotRequest:
+class SnapshotRequest(msgspec.Struct, frozen=True):
     """What a snapshot is to be taken of.
 
     Attributes:
@@ -178,8 +178,7 @@ def _loader_report(answer: LoaderAnswer) -> ProbeReport:
 # --- the driver: asked of children, which run while the rest is read -------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _DriverFiles:
+class _DriverFiles(msgspec.Struct, frozen=True):
     """The two libraries that only the driver brings, as the target's loader finds them."""
 
     libcuda: Fact[DriverFile]
@@ -205,8 +204,7 @@ def _driver_file(system: ReadSystem, answer: LibraryAnswer) -> Fact[DriverFile]:
     return Absent(tuple(step.path for step in answer.searched))
 
 
-@dataclass(frozen=True, slots=True)
-class _Children:
+class _Children(msgspec.Struct, frozen=True):
     nvml: Pending | None
     cuda: Pending | None
 

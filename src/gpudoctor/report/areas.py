@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from gpudoctor.model.fact import Absent, Present, Unknown, value_of
 from gpudoctor.model.finding import Finding, Report
@@ -12,8 +12,7 @@ GIB = 1 << 30
 _RANK = {"error": 0, "warning": 1, "open": 2, "note": 3, "ok": 4, "skip": 5}
 
 
-@dataclass(frozen=True, slots=True)
-class Area:
+class Area(msgspec.Struct, frozen=True):
     """One line of the summary.
 
     Attributes:

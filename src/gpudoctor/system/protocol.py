@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal, Protocol
+
+import msgspec
 
 from gpudoctor.model.errors import GpuDoctorError
 
@@ -30,8 +31,7 @@ class NotThere(GpuDoctorError):
     """Nothing is at the path (ENOENT, ENOTDIR, or a dangling link)."""
 
 
-@dataclass(frozen=True, slots=True)
-class FileStat:
+class FileStat(msgspec.Struct, frozen=True):
     """What stat tells.
 
     Attributes:
@@ -66,8 +66,7 @@ class RandomReader(Protocol):
     ) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class ChildResult:
+class ChildResult(msgspec.Struct, frozen=True):
     """How a child process ended.
 
     Attributes:
