@@ -6,6 +6,7 @@ import posixpath
 import re
 from collections.abc import Iterator, Mapping
 
+from gpudoctor.loader.elf import ElfError, read_elf
 from gpudoctor.matrix.index import Matrix
 from gpudoctor.model.fact import Fact, Present, Unknown
 from gpudoctor.model.snapshot import Distribution, ElfFacts, Library, Resolution, Toolkit
@@ -44,12 +45,14 @@ def probe_libraries(
         toolkits: CUDA toolkits.
         extra_dirs: More folders, such as the elements of LD_LIBRARY_PATH.
         resolutions: The loader's answers: the files that will be opened, and those that they hide.
-        elf: ELF facts of the files that were read, by path.
+        elf: ELF facts of the files that the loader read, by path. The header of any other file is read only where a
+            library of its family is missing: there the question is whether this one would do.
 
     Returns:
         One entry per path, those that will be opened first. Nothing about a machine's state makes this raise.
     """
-    inventory = _Inventory(system, matrix, distributions, elf or {})
+    missing = frozenset(r.family for r in resolutions if r.outcome == "absent")
+    inventory = _Inventory(system, matrix, distributions, elf or {}, missing)
     for resolution in resolutions:
         for path in (resolution.path, resolution.shadowed):
             if path is not None:
@@ -89,11 +92,13 @@ class _Inventory:
         matrix: Matrix,
         distributions: tuple[Distribution, ...],
         elf: Mapping[str, ElfFacts],
+        missing: frozenset[str],
     ) -> None:
         self.found: dict[str, Library] = {}
         self._system = system
         self._matrix = matrix
         self._elf = elf
+        self._missing = missing
         self._owners = _Owners(system, distributions)
         self._real_dirs: dict[str, str] = {}
         self._visited: set[str] = set()
@@ -125,7 +130,6 @@ class _Inventory:
         self._placed.add((self._real_dir(posixpath.dirname(path)), posixpath.basename(path)))
         owner = self._owners.of(path, stat.size_bytes)
         version, source = _version(real, owner, toolkit)
-        elf: Fact[ElfFacts] = Present(self._elf[path]) if path in self._elf else Unknown("not read")
         self.found[path] = Library(
             path=path,
             real_path=real,
@@ -134,8 +138,19 @@ class _Inventory:
             version=version,
             version_source=source,
             owner=owner.name if owner else None,
-            elf=elf,
+            elf=self._elf_facts(path, family.name),
         )
+
+    def _elf_facts(self, path: str, family: str) -> Fact[ElfFacts]:
+        if path in self._elf:
+            return Present(self._elf[path])
+        if family not in self._missing:
+            return Unknown("not read")
+        try:
+            elf = read_elf(self._system, path)
+            return Unknown("the file is cut short") if elf.truncated else Present(elf.facts())
+        except (ElfError, NotThere, CannotLook) as error:
+            return Unknown(str(error))
 
     def _real_path(self, path: str) -> str:
         if self._system.readlink(path) is not None:

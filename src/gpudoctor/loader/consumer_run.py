@@ -1,0 +1,351 @@
+"""One consumer in one emulated process: its import, what that links, and what it opens afterwards."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+
+from gpudoctor.loader.answers import (
+    Asking,
+    absent,
+    linked_answer,
+    linked_families,
+    present,
+    request_for,
+    role_of,
+    steps_of,
+    tell_error,
+    unknown,
+)
+from gpudoctor.loader.emulation import Emulation
+from gpudoctor.loader.process import Mapped, Process
+from gpudoctor.loader.search import LoadError
+from gpudoctor.loader.sites import Sites
+from gpudoctor.matrix.index import Matrix, matches_version
+from gpudoctor.matrix.types import Consumer, EntryStep, Fact, Family, NeedsLibrary, Opening
+from gpudoctor.model.snapshot import Resolution, Scenario
+
+_RELEASE = re.compile(r"\.so\.([0-9]+(?:\.[0-9]+)*)$")
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """A consumer that is there.
+
+    Attributes:
+        consumer: What the matrix says of it.
+        version: Its release, None when no metadata tells.
+        distribution: The distribution that brought it.
+    """
+
+    consumer: Consumer
+    version: str | None
+    distribution: str | None
+
+
+def openings_of(matrix: Matrix, item: Installed, platform: str) -> tuple[tuple[Fact, NeedsLibrary], ...]:
+    """Return what a consumer opens by name at its release, as facts of its distribution or of its import name."""
+    found: list[tuple[Fact, NeedsLibrary]] = []
+    for subject in dict.fromkeys((item.distribution or item.consumer.name, item.consumer.name)):
+        found += matrix.facts(subject, NeedsLibrary, item.version, platform)
+    return tuple(found)
+
+
+def asking_for(
+    item: Installed, scenario: Scenario, claim: NeedsLibrary, opening: Opening, names: tuple[str, ...], fact: Fact
+) -> Asking:
+    """Return the question that one opening of a claim puts."""
+    return Asking(
+        consumer=item.consumer.name,
+        scenario=scenario,
+        requester=posixpath.basename(opening.requester or claim.requester),
+        names=names,
+        family=claim.library,
+        role=opening.role,
+        link="dlopen",
+        when=opening.when_opened or claim.when_opened,
+        fact=fact.id,
+    )
+
+
+class ConsumerRun:
+    """One consumer in one emulated process.
+
+    Attributes:
+        process: The process.
+    """
+
+    def __init__(
+        self, matrix: Matrix, sites: Sites, emulation: Emulation, item: Installed, scenario: Scenario, machine: str
+    ) -> None:
+        self._matrix = matrix
+        self._sites = sites
+        self._emulation = emulation
+        self._item = item
+        self._scenario: Scenario = scenario
+        self._platform = f"linux-{emulation.executable.machine or machine}"
+        self._importing = False
+        self._entries: list[tuple[Mapped, EntryStep]] = []
+        self._broken: LoadError | None = None
+        self._first_request = 0
+        self.process: Process
+
+    def start(self, library_path: bool, before: tuple[Installed, ...]) -> None:
+        """Start the interpreter and import the consumers that come before.
+
+        Raises:
+            LoadError: One of these fails, so that this consumer is never reached.
+        """
+        self.process = self._emulation.process(
+            library_path=library_path, family=self._family_name, tolerate=self._tolerates
+        ).start()
+        for item in before:
+            self._import(item)
+            if self._broken:
+                raise self._broken
+        self._entries.clear()
+        self._first_request = len(self.process.log)
+
+    def _family_name(self, file_name: str) -> str | None:
+        family = self._matrix.family_of(file_name)
+        return family.name if family else None
+
+    def _tolerates(self, name: str) -> bool:
+        """Tell whether to go on without a linked library.
+
+        The real loader stops at the first one that is missing; going on finds all of them. One that the driver
+        brings is not this consumer's fault at any time.
+        """
+        family = self._matrix.family_of(name)
+        return family is not None and (family.from_driver or self._importing)
+
+    @property
+    def unrelated_fault(self) -> LoadError | None:
+        """Why the import fails, where no GPU library is at fault."""
+        if self._broken is None or self._matrix.family_of(self._broken.culprit) is not None:
+            return None
+        return self._broken
+
+    # --- the import
+
+    def _import(self, item: Installed) -> None:
+        done: set[str] = set()
+        phantoms = len(self.process.phantoms)
+        for number, step in enumerate(item.consumer.entry):
+            if step.group in done or not matches_version(step.versions, item.version):
+                continue
+            if self._take(item, step, with_preloads=number == 0) and step.group:
+                done.add(step.group)
+            if self._broken:
+                return
+        self._force_groups(item, done)
+        missing = [e for e in self.process.phantoms[phantoms:] if not self._from_driver(e.culprit)]
+        self._broken = missing[0] if missing else None
+
+    def _take(self, item: Installed, step: EntryStep, *, with_preloads: bool) -> bool:
+        """Take one step of an import; tell whether it loaded something."""
+        path = self._sites.first(step.glob)
+        requester = self._importer() if step.requester is None else self._mapped(step.requester)
+        if path is None or requester is None:
+            return False
+        name = step.name or path
+        if (step.preload or step.group) and not self._opens(name, requester):
+            return False
+        if with_preloads and item.consumer.preloads and not self._opens(name, requester):
+            self._open_preloads(item)
+        self._importing = True
+        try:
+            self._entries.append((self.process.dlopen(name, requester), step))
+        except LoadError as error:
+            self._broken = error
+        finally:
+            self._importing = False
+        return True
+
+    def _force_groups(self, item: Installed, done: set[str]) -> None:
+        """Take the alternative that fails for GPU libraries only, where none of a group loads: they are the fault."""
+        for step in item.consumer.entry:
+            path = self._sites.first(step.glob) if step.group and step.group not in done and not step.preload else None
+            if path is None or not matches_version(step.versions, item.version):
+                continue
+            self._importing = True
+            try:
+                self._entries.append((self.process.dlopen(step.name or path, self._importer()), step))
+                done.add(step.group or "")
+            except LoadError:
+                continue
+            finally:
+                self._importing = False
+
+    def _opens(self, name: str, requester: Mapped) -> bool:
+        try:
+            self.process.dlopen(name, requester)
+        except LoadError:
+            return False
+        return True
+
+    def _open_preloads(self, item: Installed) -> None:
+        for pattern in item.consumer.preloads:
+            path = self._sites.first(pattern)
+            if path is not None:
+                self._opens(path, self._importer())
+
+    def _importer(self) -> Mapped:
+        """Return the object whose code calls dlopen for an import: libpython where there is one."""
+        maps = self.process.maps
+        return next((m for m in maps if m.file_name.startswith("libpython3")), self.process.main)
+
+    def _mapped(self, pattern: str) -> Mapped | None:
+        """Return the first mapped object that a pattern of the matrix means."""
+        for mapped in self.process.maps:
+            if "/" in pattern:
+                relative = self._sites.relative(mapped.path)
+                if relative is not None and fnmatchcase(relative, pattern):
+                    return mapped
+            elif fnmatchcase(mapped.elf.soname or "", pattern) or fnmatchcase(mapped.file_name, pattern):
+                return mapped
+        return None
+
+    def _from_driver(self, name: str) -> bool:
+        family = self._matrix.family_of(name)
+        return family is not None and family.from_driver
+
+    # --- the answers
+
+    def resolve(self) -> tuple[Resolution, ...]:
+        """Import the consumer, then open what it opens; return an answer for each library."""
+        self._import(self._item)
+        found = list(self._linked())
+        for fact, claim in openings_of(self._matrix, self._item, self._platform):
+            found += self._open_all(fact, claim)
+        found += self._driver_libraries({r.names[0] for r in found})
+        return tuple(found)
+
+    def not_reached(self, error: LoadError) -> tuple[Resolution, ...]:
+        """Return the answers when the process does not get as far as the import."""
+        found: list[Resolution] = []
+        for fact, claim in openings_of(self._matrix, self._item, self._platform):
+            for opening in claim.opens:
+                asking = asking_for(self._item, self._scenario, claim, opening, opening.names, fact)
+                found.append(unknown(asking, f"not reached: {error.reason}"))
+        return tuple(found)
+
+    def _linked(self) -> Iterable[Resolution]:
+        steps = {id(mapped): step for mapped, step in self._entries}
+        told: set[str] = set()
+        for entry, _ in self._entries:
+            for requester, name, family in linked_families(self._matrix, (entry,), self.process):
+                if name not in told:
+                    told.add(name)
+                    yield self._linked_answer(requester, name, family, steps[id(entry)].when_opened)
+        if self._broken is not None:
+            yield from self._linked_before_break(told)
+
+    def _linked_asking(self, requester: Mapped, name: str, family: Family, when: str) -> Asking:
+        return Asking(
+            consumer=self._item.consumer.name,
+            scenario=self._scenario,
+            requester=requester.file_name,
+            names=(name,),
+            family=family.name,
+            role=role_of(family, name),
+            link="needed",
+            when=when,
+        )
+
+    def _linked_answer(self, requester: Mapped, name: str, family: Family, when: str) -> Resolution:
+        asking = self._linked_asking(requester, name, family, when)
+        return linked_answer(self._matrix, self.process, asking, self._emulation.unknowns, self._first_request)
+
+    def _linked_before_break(self, told: set[str]) -> Iterable[Resolution]:
+        """Yield what was asked for by an entry that failed as a whole, for a version or a symbol."""
+        error = self._broken
+        for request in self.process.log[self._first_request :]:
+            family = self._matrix.family_of(request.name)
+            if error is None or family is None or request.name in told or "/" in request.name:
+                continue
+            told.add(request.name)
+            asking = self._linked_asking(request.requester, request.name, family, "at import")
+            if request.name == error.culprit:
+                yield absent(asking, error, steps_of((request,)), self._emulation.unknowns)
+            else:
+                yield unknown(asking, f"not reached: {error.reason}", steps_of((request,)))
+
+    def _open_all(self, fact: Fact, claim: NeedsLibrary) -> Iterable[Resolution]:
+        reached = self._mapped(claim.requester) is not None
+        if not reached and self._broken is None:
+            return  # this build does not have the object that would open them
+        for opening in claim.opens:
+            asking = asking_for(self._item, self._scenario, claim, opening, opening.names, fact)
+            requester = self._mapped(opening.requester or claim.requester)
+            if self._broken is not None:
+                yield unknown(asking, f"not reached: {self._broken.reason}")
+            elif requester is None:
+                yield unknown(asking, f"not reached: {asking.requester}, which opens it, is not loaded")
+            else:
+                names = self._names(opening.names, requester, claim)
+                yield self._open(replace(asking, requester=requester.file_name, names=names), requester)
+
+    def _open(self, asking: Asking, requester: Mapped) -> Resolution:
+        first = len(self.process.log)
+        errors: list[LoadError] = []
+        for name in asking.names:
+            was_there = self.process.find_loaded(name)
+            try:
+                mapped = self.process.dlopen(name, requester)
+            except LoadError as error:
+                errors.append(error)
+                continue
+            request = request_for(self.process, name, first)
+            via = request.found_via if request is not None and was_there is None else None
+            own = [r for r in self.process.log[first:] if r.name in asking.names]
+            return present(asking, name, mapped, via or "already-loaded", steps_of(own))
+        failed = [r for r in self.process.log[first:] if r.name in asking.names or r.error is not None]
+        return absent(asking, tell_error(errors, asking.names), steps_of(failed), self._emulation.unknowns)
+
+    def _names(self, names: tuple[str, ...], requester: Mapped, claim: NeedsLibrary) -> tuple[str, ...]:
+        """Fill the requester's release into the names; without one, names that hold it are left out."""
+        if not any("{" in name for name in names):
+            return names
+        parts = self._release(requester, claim)
+        filled: list[str] = []
+        for name in names:
+            needs = 3 if "{shim}" in name else 2 if "{shim2}" in name else 1
+            if len(parts) >= needs or "{" not in name:
+                cut = {f"{{shim{n or ''}}}": ".".join(parts[: n or 3]) for n in (0, 2, 1)}
+                for mark, value in cut.items():
+                    name = name.replace(mark, value)
+                filled.append(name)
+        return tuple(dict.fromkeys(filled)) or names
+
+    def _release(self, requester: Mapped, claim: NeedsLibrary) -> list[str]:
+        """Return the parts of the requester's release: from its name, the file behind it, or its distribution."""
+        real = self._emulation.files.system.realpath(self._emulation.files.absolute(requester.path))
+        best: list[str] = []
+        for name in (requester.path, real):
+            match = _RELEASE.search(name)
+            parts = match[1].split(".") if match else []
+            best = max(best, parts, key=len)
+        return best if len(best) >= 3 else self._owner_release(requester, claim) or best
+
+    def _owner_release(self, requester: Mapped, claim: NeedsLibrary) -> list[str]:
+        folder = posixpath.dirname(self._sites.relative(requester.path) or "")
+        family = self._matrix.families.get(claim.library)
+        for provider in family.providers if family else ():
+            if provider.distribution in claim.version_from and provider.directory == folder:
+                found = self._sites.version(provider.distribution)
+                if found is not None and matches_version(provider.versions, found[0]):
+                    return found[0].split(".")
+        return []
+
+    def _driver_libraries(self, told: set[str]) -> Iterable[Resolution]:
+        """Yield the driver's libraries that something asked for and that were passed over."""
+        for request in self.process.log[self._first_request :]:
+            family = self._matrix.family_of(request.name)
+            if family is None or not family.from_driver or request.name in told or request.link != "needed":
+                continue
+            told.add(request.name)
+            yield self._linked_answer(request.requester, request.name, family, "when it is first needed")
