@@ -7,7 +7,8 @@ same naming of places. What follows from another difference is listed under it: 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+
+import msgspec
 
 from gpudoctor.drift.difference import Comparison, Sides, fold
 from gpudoctor.drift.environment import (
@@ -90,7 +91,7 @@ def bind_rules(
         return done[0][1]
 
     def bound(rule: Rule) -> Rule:
-        return replace(rule, evaluate=lambda snapshot, matrix: judged(snapshot, matrix)[rule.id])
+        return msgspec.structs.replace(rule, evaluate=lambda snapshot, matrix: judged(snapshot, matrix)[rule.id])
 
     return tuple(bound(rule) for rule in DRIFT_RULES)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import msgspec
 
@@ -16,8 +15,7 @@ from gpudoctor.model.snapshot import FoundVia, Link, Resolution, Scenario, Searc
 _MAX_SEARCHED = 400
 
 
-@dataclass(frozen=True, slots=True)
-class Asking:
+class Asking(msgspec.Struct, frozen=True):
     """Who asks for what.
 
     Attributes:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+
+import msgspec
 
 from gpudoctor.loader.answers import (
     Asking,
@@ -31,8 +32,7 @@ _PROVIDERS = ("libonnxruntime_providers_shared.so", "libonnxruntime_providers_cu
 _MAX_FILES = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class LibraryAnswer:
+class LibraryAnswer(msgspec.Struct, frozen=True):
     """Where a plain dlopen of the target finds a library.
 
     Attributes:
@@ -139,7 +139,7 @@ def _matters(matrix: Matrix, elf: ElfObject) -> bool:
 def _resolve_file(system: ReadSystem, matrix: Matrix, target: Target, path: str, elf: ElfObject) -> LoaderAnswer:
     program = elf.interpreter is not None and not posixpath.basename(path).startswith("lib")
     if program:
-        target = replace(target, executable=path, prefix=posixpath.dirname(path) or "/")
+        target = msgspec.structs.replace(target, executable=path, prefix=posixpath.dirname(path) or "/")
     try:
         emulation = Emulation(system, target)
     except CannotEmulate as error:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from gpudoctor.model.fact import Absent, Fact, Present, Unknown
 from gpudoctor.system.protocol import CannotLook, NotThere, ReadSystem
@@ -28,8 +29,7 @@ _HWCAPS_EXTENSION = 1 << 62
 _MAX_BYTES = 64 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class CacheEntry:
+class CacheEntry(msgspec.Struct, frozen=True):
     """One line of the cache.
 
     Attributes:
@@ -47,8 +47,7 @@ class CacheEntry:
     legacy: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Cache:
+class Cache(msgspec.Struct, frozen=True):
     """A parsed cache.
 
     Attributes:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+
+import msgspec
 
 from gpudoctor.loader.answers import (
     Asking,
@@ -31,8 +32,7 @@ from gpudoctor.model.snapshot import Resolution, Scenario
 _RELEASE = re.compile(r"\.so\.([0-9]+(?:\.[0-9]+)*)$")
 
 
-@dataclass(frozen=True, slots=True)
-class Installed:
+class Installed(msgspec.Struct, frozen=True):
     """A consumer that is there.
 
     Attributes:
@@ -287,7 +287,7 @@ class ConsumerRun:
                 yield unknown(asking, f"not reached: {asking.requester}, which opens it, is not loaded")
             else:
                 names = self._names(opening.names, requester, claim)
-                yield self._open(replace(asking, requester=requester.file_name, names=names), requester)
+                yield self._open(msgspec.structs.replace(asking, requester=requester.file_name, names=names), requester)
 
     def _open(self, asking: Asking, requester: Mapped) -> Resolution:
         first = len(self.process.log)

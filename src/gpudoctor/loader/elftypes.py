@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from gpudoctor.model.errors import GpuDoctorError
 from gpudoctor.model.snapshot import ElfFacts
@@ -40,8 +41,7 @@ class FatalElf(ElfError):
     """The loader gives the name up: no further directory is tried."""
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(msgspec.Struct, frozen=True):
     """A loadable segment: where virtual addresses lie in the file.
 
     Attributes:
@@ -55,8 +55,7 @@ class Segment:
     size_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class NeededVersions:
+class NeededVersions(msgspec.Struct, frozen=True):
     """The versions that an object wants of one library.
 
     Attributes:
@@ -68,8 +67,7 @@ class NeededVersions:
     versions: tuple[tuple[str, bool], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ElfObject:
+class ElfObject(msgspec.Struct, frozen=True):
     """One ELF file as the loader sees it.
 
     Attributes:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import posixpath
-from dataclasses import dataclass
+
+import msgspec
 
 from gpudoctor.loader.elf import ElfError, ElfObject, SkippedElf, read_elf
 from gpudoctor.loader.symbols import Symbols, read_symbols
 from gpudoctor.system.protocol import CannotLook, NotThere, ReadSystem
 
 
-@dataclass(frozen=True, slots=True)
-class Miss:
+class Miss(msgspec.Struct, frozen=True):
     """A path that gives no usable file.
 
     Attributes:

@@ -13,7 +13,8 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from gpudoctor.loader.cache import DEFAULT_PATH
 from gpudoctor.loader.elf import ElfError, read_interpreter
@@ -30,8 +31,7 @@ _HWCAPS_PREFIX = "glibc-hwcaps/"
 _SYSTEM_PREFIXES = ("/", "/usr")
 
 
-@dataclass(frozen=True, slots=True)
-class LdSo:
+class LdSo(msgspec.Struct, frozen=True):
     """The built-in settings of an ELF interpreter.
 
     Attributes:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 from gpudoctor.loader.elf import DF_1_NODEFLIB, DF_1_NOOPEN, DF_1_PIE, ET_EXEC, ElfObject, NeededVersions
 from gpudoctor.loader.files import Files
@@ -21,8 +22,7 @@ from gpudoctor.system.protocol import CannotLook, NotThere
 _PRELOAD_FILE = "/etc/ld.so.preload"
 
 
-@dataclass(slots=True, eq=False)
-class Mapped:
+class Mapped(msgspec.Struct, eq=False):
     """An object in the process.
 
     Attributes:
@@ -40,7 +40,7 @@ class Mapped:
     loader: Mapped | None
     origin: str
     found_via: FoundVia = "absolute"
-    names: set[str] = field(default_factory=set)
+    names: set[str] = msgspec.field(default_factory=set)
     phantom: bool = False
     checked: bool = False
     rpath_dirs: tuple[str, ...] | None = None
@@ -52,8 +52,7 @@ class Mapped:
         return posixpath.basename(self.path)
 
 
-@dataclass(slots=True, eq=False)
-class Request:
+class Request(msgspec.Struct, eq=False):
     """One name asked for that was not already loaded.
 
     Attributes:
@@ -70,15 +69,14 @@ class Request:
     name: str
     requester: Mapped
     link: Link
-    searched: list[SearchStep] = field(default_factory=list)
+    searched: list[SearchStep] = msgspec.field(default_factory=list)
     path: str | None = None
     found_via: FoundVia | None = None
     mapped: Mapped | None = None
     error: LoadError | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ProcessSettings:
+class ProcessSettings(msgspec.Struct, frozen=True):
     """What a process starts with.
 
     Attributes:

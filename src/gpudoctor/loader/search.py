@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from gpudoctor.loader.elf import ElfObject
 from gpudoctor.loader.files import Files, Miss
@@ -40,8 +41,7 @@ class LoadError(GpuDoctorError):
         self.reason = reason
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(msgspec.Struct, frozen=True):
     """A usable file.
 
     Attributes:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from gpudoctor.loader.elf import ElfError, ElfObject, FatalElf, offset_of
 from gpudoctor.system.protocol import CannotLook, NotThere, RandomReader, ReadSystem
@@ -24,8 +25,7 @@ _MAX_VERSIONS = 4096
 _STB_WEAK = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Symbols:
+class Symbols(msgspec.Struct, frozen=True):
     """The dynamic symbols of one object.
 
     Attributes:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from gpudoctor.model.snapshot import ElfFacts, Resolution
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(msgspec.Struct, frozen=True):
     """A process to be emulated.
 
     Attributes:
@@ -29,8 +29,7 @@ class Target:
     secure_execution: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class LoaderAnswer:
+class LoaderAnswer(msgspec.Struct, frozen=True):
     """What emulating a target's consumers gave.
 
     Attributes:

@@ -10,7 +10,7 @@ from gpudoctor.loader.elf import ElfError, read_elf
 from gpudoctor.matrix.index import Matrix
 from gpudoctor.model.fact import Fact, Present, Unknown
 from gpudoctor.model.snapshot import Distribution, ElfFacts, Library, Resolution, Toolkit
-from gpudoctor.probes.distributions import canonical_name
+from gpudoctor.probes.distributions import canonical_name, probe_distributions
 from gpudoctor.probes.paths import is_dir, names_in
 from gpudoctor.probes.record import Recorded, read_record
 from gpudoctor.system.protocol import CannotLook, NotThere, ReadSystem
@@ -18,6 +18,7 @@ from gpudoctor.system.protocol import CannotLook, NotThere, ReadSystem
 _LIBRARY_LIMIT = 4096
 _FILE_VERSION = re.compile(r"\.so\.([0-9]+(?:\.[0-9]+)+)$")
 _FULL_VERSION_PARTS = 3
+_WHEEL_LAYOUT = re.compile(r"(/.+)/nvidia/[^/]+/lib/[^/]+$")
 _CUDA_SUFFIX = re.compile(r"-cu\d+$")
 _TOOLKIT_FOLDERS = ("lib64", "lib", "targets/x86_64-linux/lib", "targets/sbsa-linux/lib", "targets/aarch64-linux/lib")
 
@@ -192,7 +193,8 @@ class _Owners:
 
     def of(self, path: str, size_bytes: int) -> Distribution | None:
         """Return the owner of a file; None when none is known or several claim it alike."""
-        site_dir = next((d for d in self._by_dir if path.startswith(f"{d}/")), None)
+        path = posixpath.normpath(path)
+        site_dir = next((d for d in self._by_dir if path.startswith(f"{d}/")), None) or self._foreign(path)
         if site_dir is None:
             return None
         relative = path[len(site_dir) + 1 :]
@@ -206,6 +208,16 @@ class _Owners:
             return candidates[0]
         nvidia = [d for name, d in installed.items() if name.startswith("nvidia-")]
         return self._by_record(candidates or nvidia, relative, size_bytes)
+
+    def _foreign(self, path: str) -> str | None:
+        """Return the site directory of another environment, for a `…/nvidia/cudnn/lib/x.so` in it."""
+        match = _WHEEL_LAYOUT.match(path)
+        if match is None:
+            return None
+        if match[1] not in self._by_dir:
+            distributions = probe_distributions(self._system, (match[1],))
+            self._by_dir[match[1]] = {d.name: d for d in reversed(distributions)}
+        return match[1]
 
     def _by_record(self, candidates: list[Distribution], relative: str, size_bytes: int) -> Distribution | None:
         claims = [(d, record[relative]) for d in candidates if (record := self._record(d)) and relative in record]

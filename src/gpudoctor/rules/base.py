@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from gpudoctor.matrix.index import Matrix
 from gpudoctor.model.finding import Confidence, Evaluation, Evidence, Fail, Finding, Fix, Level, Subject
@@ -12,8 +13,7 @@ from gpudoctor.model.snapshot import Snapshot
 Evaluate = Callable[[Snapshot, Matrix], tuple[Evaluation, ...]]
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(msgspec.Struct, frozen=True):
     """One rule of the registry.
 
     Attributes:

@@ -1,0 +1,114 @@
+"""Snapshot + matrix -> verdict: runs the rules, folds symptoms under their causes, sorts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from gpudoctor.matrix.index import Matrix
+from gpudoctor.model.errors import UsageError
+from gpudoctor.model.finding import Evaluation, Fail, Finding, Open, OpenQuestion
+from gpudoctor.model.snapshot import Snapshot
+from gpudoctor.rules.base import Rule
+from gpudoctor.rules.folding import fold
+from gpudoctor.rules.internal import rule_failed
+from gpudoctor.rules.registry import RULES
+
+_RANK = {"error": 0, "warning": 1, "note": 2}
+# Rules that are not in the registry, for they need a lock file besides the snapshot; still good names to select by.
+_DRIFT_IDS = ("GPD151", "GPD251", "GPD252", "GPD451", "GPD452", "GPD551")
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """What all rules answered.
+
+    Attributes:
+        findings: The headlines: worst first, then by rule id, then by subject.
+        open: What could not be judged.
+        evaluations: Every answer, by rule id.
+        required_open: Whether a rule that `--strict` insists on is open.
+    """
+
+    findings: tuple[Finding, ...]
+    open: tuple[OpenQuestion, ...]
+    evaluations: Mapping[str, tuple[Evaluation, ...]]
+    required_open: bool = False
+
+
+def judge(
+    snapshot: Snapshot,
+    matrix: Matrix,
+    select: Sequence[str] = (),
+    ignore: Sequence[str] = (),
+    rules: Sequence[Rule] = RULES,
+) -> Verdict:
+    """Judge a snapshot by the matrix.
+
+    Args:
+        snapshot: What the probes learnt.
+        matrix: The facts.
+        select: Rule ids, names or beginnings of ids (`GPD2`); only these run. Empty means all.
+        ignore: The same; these do not run.
+        rules: The registry.
+
+    Returns:
+        The verdict.
+
+    Raises:
+        UsageError: A selection names no rule.
+    """
+    _check_names((*select, *ignore), rules)
+    chosen = [r for r in rules if (not select or _named(r, select)) and not _named(r, ignore)]
+    evaluations = {rule.id: _run(rule, snapshot, matrix) for rule in chosen}
+    findings = tuple(e.finding for answers in evaluations.values() for e in answers if isinstance(e, Fail))
+    questions = dict.fromkeys(
+        OpenQuestion(rule=rule, reason=e.reason)
+        for rule, answers in evaluations.items()
+        for e in answers
+        if isinstance(e, Open)
+    )
+    required = {r.id for r in chosen if r.required}
+    return Verdict(
+        findings=sort_findings(fold(findings)),
+        open=tuple(questions),
+        evaluations=evaluations,
+        required_open=any(q.rule in required for q in questions),
+    )
+
+
+def sort_findings(findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    """Return findings worst first, then by rule id, then by subject."""
+    return tuple(sorted(findings, key=lambda f: (_RANK[f.level], f.rule, f.subject.kind, f.subject.name, f.message)))
+
+
+def _run(rule: Rule, snapshot: Snapshot, matrix: Matrix) -> tuple[Evaluation, ...]:
+    try:
+        answers = rule.evaluate(snapshot, matrix)
+    except Exception as error:  # noqa: BLE001 - the one place where a rule's crash becomes an answer, never a pass
+        where = _place(error)
+        return _failed(rule, f"{type(error).__name__}: {error}{where}")
+    return answers or _failed(rule, "it answered nothing")
+
+
+def _failed(rule: Rule, why: str) -> tuple[Evaluation, ...]:
+    return (Open(f"the rule itself failed: {why}"), rule_failed(rule, why))
+
+
+def _place(error: Exception) -> str:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f" ({trace.tb_frame.f_code.co_name}, line {trace.tb_lineno})" if trace else ""
+
+
+def _named(rule: Rule, names: Sequence[str]) -> bool:
+    return any(rule.name == n.strip().lower() or rule.id.startswith(n.strip().upper()) for n in names if n.strip())
+
+
+def _check_names(names: Sequence[str], rules: Sequence[Rule]) -> None:
+    for name in names:
+        wanted = name.strip()
+        drift = (bool(wanted) and any(i.startswith(wanted.upper()) for i in _DRIFT_IDS)) or wanted.endswith("-drift")
+        if not drift and not any(_named(rule, (name,)) for rule in rules):
+            raise UsageError(f"no rule is called {name!r}, and no rule id begins with it; `gpudoctor rule` lists them")

@@ -1,0 +1,336 @@
+"""GPD201, GPD202, GPD203: a library that a consumer opens and will not get."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+
+from gpudoctor.matrix.index import Matrix, stem_of
+from gpudoctor.model.fact import value_of
+from gpudoctor.model.finding import Evaluation, Evidence, Fix, NotApplicable, Open, Pass
+from gpudoctor.model.snapshot import Resolution, SearchStep, Snapshot
+from gpudoctor.rules.base import Rule
+from gpudoctor.rules.misses import (
+    Group,
+    Miss,
+    culprit_of,
+    deciding_rows,
+    deciding_scenario,
+    is_unreached,
+    library_groups,
+    tidy_path,
+)
+from gpudoctor.rules.pages import libraries as pages
+from gpudoctor.rules.reading import (
+    consumer_subject,
+    evidence,
+    gpu_consumers,
+    is_bundled,
+    label,
+    listed,
+    major_of,
+    plain_name,
+    sys_path_doubt,
+    unique,
+)
+from gpudoctor.rules.remedies import elsewhere_fixes, install_fixes, reinstall_fix
+
+_MOST_PLACES = 8
+_FEATURES = re.compile(
+    r"(/glibc-hwcaps/[^/]+|(/tls)?(/haswell|/avx512_1|/xeon_phi)*(/x86_64|/aarch64|/atomics)*|/tls)$"
+)
+
+
+def no_loader(snapshot: Snapshot) -> tuple[Evaluation, ...] | None:
+    """Return the answer of every library rule where no loader could be emulated; None where one was."""
+    if snapshot.resolutions:
+        return None
+    consumers = gpu_consumers(snapshot)
+    if not consumers:
+        return (NotApplicable("no installed package opens GPU libraries"),)
+    if snapshot.host.os != "linux":
+        return (Open(f"gpudoctor emulates only the glibc loader, not the one of {snapshot.host.os}", consumers[0]),)
+    libc = value_of(snapshot.host.libc)
+    if libc and libc.name != "glibc":
+        return (Open(f"gpudoctor emulates only the glibc loader, not the one of {libc.name}", consumers[0]),)
+    failed = next((p for p in snapshot.probes if p.probe in ("loader", "libraries") and p.status != "ok"), None)
+    why = (failed.detail or failed.status) if failed else "the snapshot holds no answer of the loader"
+    return (Open(f"{', '.join(consumers)}: libraries were not judged: {why}", consumers[0]),)
+
+
+def _groups(rule: str, snapshot: Snapshot, matrix: Matrix) -> tuple[tuple[Group, ...], tuple[Group, ...]]:
+    groups = library_groups(snapshot, matrix)
+    return tuple(g for g in groups if g.rule == rule), groups
+
+
+# --- GPD201 ----------------------------------------------------------------------------------------------------------
+
+
+def _unresolved(snapshot: Snapshot, matrix: Matrix) -> tuple[Evaluation, ...]:
+    if (answer := no_loader(snapshot)) is not None:
+        return answer
+    ours, groups = _groups("GPD201", snapshot, matrix)
+    evaluations: list[Evaluation] = [_judge_group(snapshot, matrix, g, groups) for g in ours]
+    failed = {g.consumer for g in groups}
+    for consumer in unique(r.consumer for r in snapshot.resolutions):
+        answers = deciding_rows(snapshot, matrix, consumer)
+        # What was never reached follows from the library that should have asked for it: no question of its own.
+        settled = consumer in failed
+        unknown = tuple(r for r in answers if r.outcome == "unknown" and not (settled and is_unreached(r)))
+        if unknown:
+            evaluations.append(Open(_unknown_reason(snapshot, matrix, consumer, unknown), consumer))
+        elif consumer not in failed:
+            evaluations.append(Pass(consumer))
+    return tuple(evaluations) or (Pass(),)
+
+
+def _unknown_reason(snapshot: Snapshot, matrix: Matrix, consumer: str, unknown: tuple[Resolution, ...]) -> str:
+    names = listed(unique(plain_name(r) for r in unknown))
+    why = next((r.reason for r in unknown if r.reason), "the loader could not be emulated")
+    return f"{label(snapshot, matrix, consumer)}: nobody can tell whether {names} will load: {why}"
+
+
+def _judge_group(snapshot: Snapshot, matrix: Matrix, group: Group, groups: tuple[Group, ...]) -> Evaluation:
+    doubt = sys_path_doubt(snapshot)
+    if group.state == "not-installed" and doubt:
+        who = label(snapshot, matrix, group.consumer)
+        return Open(f"{who}: {listed(group.names)} was not seen, but more may be on sys.path: {doubt}", group.consumer)
+    match group.state:
+        case "elsewhere":
+            fixes = elsewhere_fixes(snapshot, matrix, group, groups)
+        case "broken":
+            fixes = (_repair(snapshot, group.head),) if _culprit_file(group.head) else ()
+        case _:
+            fixes = install_fixes(snapshot, matrix, group)
+    return unresolved_library.fail(
+        consumer_subject(group.consumer),
+        _message(snapshot, matrix, group),
+        cause=group.cause,
+        reason=None if group.cause else "the library is no CUDA library, so no cause of the taxonomy fits",
+        level=group.level,
+        evidence=group_evidence(group),
+        facts=group_facts(group),
+        consequences=(*group_consequences(group), *_judged_later(snapshot, matrix, group, groups)),
+        fixes=fixes,
+    )
+
+
+def _judged_later(snapshot: Snapshot, matrix: Matrix, group: Group, groups: tuple[Group, ...]) -> tuple[str, ...]:
+    """Say once for each consumer what nobody can tell before this is mended."""
+    ours = [g for g in groups if g.consumer == group.consumer]
+    blamed = {stem_of(name) for g in ours for name in g.names}
+    late: list[str] = []
+    for r in deciding_rows(snapshot, matrix, group.consumer):
+        name = plain_name(r).partition(".{")[0]
+        if not is_unreached(r) or stem_of(name) in blamed:
+            continue
+        same = (g for g in ours if g.head.family and g.head.family.name == r.family)
+        if next(same, ours[0]) is group:
+            late.append(name)
+    return (f"{listed(unique(late))} can be judged only after that",) if late else ()
+
+
+def _message(snapshot: Snapshot, matrix: Matrix, group: Group) -> str:
+    who, head = label(snapshot, matrix, group.consumer), group.head
+    opening = f"{after_torch(snapshot, matrix, group)}{who} cannot load {what(group)}"
+    return f"{opening}: {_why(group, head)}; {fate(group)}."
+
+
+def _why(group: Group, head: Miss) -> str:
+    many = len(group.names) > 1
+    match group.state:
+        case "elsewhere" if head.found:
+            folders = unique(posixpath.dirname(tidy_path(m.found)) for m in group.misses if m.found)
+            verb = "they are" if many else "it is"
+            if len(folders) > 1:
+                root = posixpath.commonpath(folders)
+                return f"{verb} installed in folders below {root}, which {group.consumer} never searches"
+            return f"{verb} installed at {folders[0]}, which {group.consumer} never searches"
+        case "broken":
+            file = _culprit_file(head)
+            reason = head.resolution.reason or f"it is {head.resolution.failure}"
+            return f"the loader stops at {file}: {reason}" if file else reason
+        case _:
+            return "they are not installed" if many else "it is not installed"
+
+
+def what(group: Group) -> str:
+    """Return what cannot be loaded, as a phrase: the library asked for, and the one really at fault."""
+    r = group.head.resolution
+    if culprit := culprit_of(r):
+        return f"{plain_name(r)}, because {culprit}, which it needs, cannot be loaded"
+    return listed(group.names)
+
+
+def after_torch(snapshot: Snapshot, matrix: Matrix, group: Group) -> str:
+    """Return the beginning of a sentence on a fault that shows only after torch was imported."""
+    scenario = group.head.resolution.scenario
+    if scenario == "after-torch" and deciding_scenario(snapshot, matrix, group.consumer) == "alone":
+        return "In a process that imported torch first, "
+    return ""
+
+
+def fate(group: Group) -> str:
+    """Return what the user will see."""
+    r = group.head.resolution
+    family = group.head.family.name if group.head.family else ""
+    if group.consumer == "onnxruntime":
+        return "it will fall back to the CPU, with no more than a line in its log"
+    if group.consumer == "ctranslate2" and family == "cudnn":
+        return "the first transcription on the GPU will abort the process"
+    if group.consumer == "ctranslate2" and family == "cublas":
+        return f"the first transcription on the GPU will stop with “Library {plain_name(r)} is not found”"
+    if "import" in r.when:
+        return f"`import {group.consumer}` will fail"
+    return f"it will fail {r.when}"
+
+
+def _culprit_file(miss: Miss) -> str | None:
+    """Return the file at which the loader stopped."""
+    bad = [s for s in miss.resolution.searched if s.result not in ("missing", "found", "wrong-machine", "wrong-class")]
+    return bad[-1].path if bad else miss.resolution.path
+
+
+def _repair(snapshot: Snapshot, miss: Miss) -> Fix:
+    path = _culprit_file(miss) or miss.blamed
+    library = snapshot.library(path)
+    return reinstall_fix(snapshot, library.owner if library else None, path)
+
+
+# --- GPD202, GPD203 --------------------------------------------------------------------------------------------------
+
+
+def _wrong_cudnn(snapshot: Snapshot, matrix: Matrix) -> tuple[Evaluation, ...]:
+    return _wrong_major(wrong_cudnn_major, snapshot, matrix)
+
+
+def _wrong_cuda(snapshot: Snapshot, matrix: Matrix) -> tuple[Evaluation, ...]:
+    return _wrong_major(wrong_cuda_major, snapshot, matrix)
+
+
+def _wrong_major(rule: Rule, snapshot: Snapshot, matrix: Matrix) -> tuple[Evaluation, ...]:
+    if (answer := no_loader(snapshot)) is not None:
+        return answer
+    ours, _ = _groups(rule.id, snapshot, matrix)
+    if ours:
+        return tuple(_other_major(rule, snapshot, matrix, g) for g in ours)
+    cudnn = rule is wrong_cudnn_major
+    relevant = [r for r in snapshot.resolutions if (r.family == "cudnn") == cudnn]
+    if not relevant:
+        return (NotApplicable(f"no consumer here opens {'cuDNN' if cudnn else 'a CUDA library'}"),)
+    broken = {r.consumer for r in snapshot.resolutions if r.outcome == "absent"}
+    reached = [r for r in relevant if not (r.consumer in broken and is_unreached(r))]
+    if not reached:
+        return (NotApplicable("they are never reached, for another library is missing first"),)
+    unknown = next((r for r in reached if r.outcome == "unknown"), None)
+    if unknown:
+        return (Open(f"{unknown.consumer}: {unknown.soname}: {unknown.reason or 'could not look'}", unknown.consumer),)
+    return (Pass(),)
+
+
+def _other_major(rule: Rule, snapshot: Snapshot, matrix: Matrix, group: Group) -> Evaluation:
+    head = group.head
+    doubt = sys_path_doubt(snapshot)
+    who = label(snapshot, matrix, group.consumer)
+    if doubt:
+        return Open(f"{who}: {listed(group.names)} was not seen, but more may be on sys.path: {doubt}", group.consumer)
+    title = head.family.title if head.family else head.blamed
+    wanted, there = major_of(head.blamed) or "?", _majors(head)
+    message = (
+        f"{after_torch(snapshot, matrix, group)}{who} needs {title} {wanted} ({listed(group.names)}), "
+        f"but only {title} {there} is installed, at {_folder(head)}; {fate(group)}."
+    )
+    return rule.fail(
+        consumer_subject(group.consumer),
+        message,
+        cause=group.cause,
+        level=group.level,
+        evidence=group_evidence(group),
+        facts=group_facts(group),
+        consequences=group_consequences(group),
+        fixes=install_fixes(snapshot, matrix, group),
+    )
+
+
+def _majors(miss: Miss) -> str:
+    majors = {m for x in miss.others if (m := major_of(posixpath.basename(x.path)))}
+    return listed(sorted(majors, key=int))
+
+
+def _folder(miss: Miss) -> str:
+    owned = sorted(miss.others, key=lambda x: x.owner is None)
+    return posixpath.dirname(owned[0].path)
+
+
+# --- shared by the rules on libraries --------------------------------------------------------------------------------
+
+
+def group_evidence(group: Group) -> tuple[Evidence, ...]:
+    """Return what a finding on a group rests on: wanted, found, searched, the loader's reason."""
+    head = group.head
+    found = unique(tidy_path(m.found) for m in group.misses if m.found)
+    others = unique(x.path for x in head.others if not is_bundled(x.path))
+    return evidence(
+        ("wanted", ", ".join(group.names)),
+        ("asked by", f"{head.resolution.requester}, {head.resolution.when}"),
+        ("installed at", ", ".join(found)),
+        ("installed instead", listed(others, 2)),
+        ("reason", head.resolution.reason),
+        ("file", _culprit_file(head) if group.state in ("broken", "mixed") else None),
+        ("searched", condensed(head.resolution.searched)),
+    )
+
+
+def condensed(searched: tuple[SearchStep, ...]) -> str:
+    """Return the places tried as one line: each folder once, with the rule that led there."""
+    places = unique((s.rule, _folder_of(s.path), s.result) for s in searched)
+    shown = [f"{rule}: {folder} ({result})" for rule, folder, result in places[:_MOST_PLACES]]
+    if len(places) > _MOST_PLACES:
+        shown.append(f"and {len(places) - _MOST_PLACES} more places (gpudoctor libs -v lists them)")
+    return "; ".join(shown)
+
+
+def _folder_of(path: str) -> str:
+    """Return the folder of a place tried, without the loader's subfolders for processor features."""
+    return _FEATURES.sub("", posixpath.normpath(posixpath.dirname(path) or path))
+
+
+def group_facts(group: Group) -> tuple[str, ...]:
+    """Return the ids of the facts that say that the consumer opens these libraries."""
+    return unique(m.resolution.fact for m in group.misses if m.resolution.fact)
+
+
+def group_consequences(group: Group) -> tuple[str, ...]:
+    """Return what else will not load for the same cause."""
+    head = group.head
+    rest = (m for m in group.misses[1:] if plain_name(m.resolution) != plain_name(head.resolution))
+    return unique(f"{plain_name(m.resolution)} will not load either" for m in rest)
+
+
+unresolved_library = Rule(
+    id="GPD201",
+    name="unresolved-library",
+    title="A library that a consumer opens will not be found or cannot be loaded",
+    level="error",
+    causes=("cudnn-not-loadable", "cuda-lib-not-loadable", "glibc-too-old", "libstdcxx-too-old"),
+    page=pages.GPD201,
+    evaluate=_unresolved,
+)
+wrong_cudnn_major = Rule(
+    id="GPD202",
+    name="wrong-cudnn-major",
+    title="A consumer needs another major version of cuDNN than the one installed",
+    level="error",
+    causes=("cudnn-major-mismatch",),
+    page=pages.GPD202,
+    evaluate=_wrong_cudnn,
+)
+wrong_cuda_major = Rule(
+    id="GPD203",
+    name="wrong-cuda-major",
+    title="A consumer was built for another CUDA major version than the CUDA libraries installed",
+    level="error",
+    causes=("cuda-major-mismatch",),
+    page=pages.GPD203,
+    evaluate=_wrong_cuda,
+)

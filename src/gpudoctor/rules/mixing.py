@@ -1,0 +1,205 @@
+"""GPD204, GPD205: parts of two builds meet in one process."""
+
+from __future__ import annotations
+
+import posixpath
+
+from gpudoctor.matrix.index import Matrix, stem_of
+from gpudoctor.model.finding import Evaluation, Evidence, Fix, NotApplicable, Open, Pass
+from gpudoctor.model.snapshot import Resolution, Snapshot
+from gpudoctor.rules.base import Rule
+from gpudoctor.rules.libraries import (
+    after_torch,
+    fate,
+    group_consequences,
+    group_evidence,
+    group_facts,
+    no_loader,
+)
+from gpudoctor.rules.misses import Group, deciding_rows, is_unreached, library_groups
+from gpudoctor.rules.pages import libraries as pages
+from gpudoctor.rules.reading import (
+    consumer_subject,
+    evidence,
+    label,
+    library_version,
+    listed,
+    numbers,
+    plain_name,
+    same_release,
+    unique,
+)
+
+_ONE_ENVIRONMENT = Fix(
+    title="Let all parts come from one folder: take the folder of the other build out of LD_LIBRARY_PATH (or put the "
+    "complete one first) before the process starts",
+    applicability="display-only",
+)
+
+
+def _cudnn(snapshot: Snapshot, matrix: Matrix) -> tuple[Evaluation, ...]:
+    return _judge(mixed_cudnn, ("cudnn",), snapshot, matrix)
+
+
+def _cuda(snapshot: Snapshot, matrix: Matrix) -> tuple[Evaluation, ...]:
+    families = tuple(f.name for f in matrix.data.families if f.name != "cudnn" and not f.from_driver)
+    return _judge(mixed_cuda_libraries, families, snapshot, matrix)
+
+
+def _judge(rule: Rule, families: tuple[str, ...], snapshot: Snapshot, matrix: Matrix) -> tuple[Evaluation, ...]:
+    if (answer := no_loader(snapshot)) is not None:
+        return answer
+    broken = tuple(g for g in library_groups(snapshot, matrix) if g.rule == rule.id)
+    evaluations: list[Evaluation] = [_unloadable(rule, snapshot, matrix, g) for g in broken]
+    seen = False
+    for consumer in unique(r.consumer for r in snapshot.resolutions):
+        rows = tuple(r for r in deciding_rows(snapshot, matrix, consumer) if r.family in families)
+        seen = seen or bool(rows)
+        if rows and not any(g.consumer == consumer for g in broken):
+            evaluations.append(_judge_builds(rule, families, snapshot, matrix, rows))
+    if not seen and not evaluations:
+        return (NotApplicable("no consumer here opens these libraries"),)
+    return tuple(evaluations) or (Pass(),)
+
+
+def _unloadable(rule: Rule, snapshot: Snapshot, matrix: Matrix, group: Group) -> Evaluation:
+    """The linker itself refuses: an undefined symbol, or a symbol version that the other part lacks."""
+    head = group.head
+    who = label(snapshot, matrix, group.consumer)
+    message = (
+        f"{after_torch(snapshot, matrix, group)}{who} gets parts of two builds: {plain_name(head.resolution)} cannot "
+        f"be loaded, for it needs a symbol that the other part lacks; {fate(group)}."
+    )
+    return rule.fail(
+        consumer_subject(group.consumer),
+        message,
+        cause=group.cause,
+        level=group.level,
+        evidence=(*group_evidence(group), *_other_parts(snapshot, matrix, group)),
+        facts=group_facts(group),
+        consequences=group_consequences(group),
+        fixes=(_ONE_ENVIRONMENT,),
+    )
+
+
+def _other_parts(snapshot: Snapshot, matrix: Matrix, group: Group) -> tuple[Evidence, ...]:
+    """Return where the parts that do load come from: the other build."""
+    family = group.head.family
+    if family is None:
+        return ()
+    parts = _parts(snapshot, matrix, family.name, deciding_rows(snapshot, matrix, group.consumer))
+    return evidence(*((posixpath.basename(path), f"{version or '?'}, {path}") for path, version in parts))
+
+
+def _judge_builds(
+    rule: Rule, families: tuple[str, ...], snapshot: Snapshot, matrix: Matrix, rows: tuple[Resolution, ...]
+) -> Evaluation:
+    consumer = rows[0].consumer
+    broken = any(r.outcome == "absent" for r in snapshot.resolutions if r.consumer == consumer)
+    reached = tuple(r for r in rows if not (broken and is_unreached(r)))
+    if not reached:
+        return NotApplicable(f"{consumer} never reaches them, for another library is missing first")
+    unknown = next((r for r in reached if r.outcome == "unknown"), None)
+    if unknown:
+        return Open(f"{consumer}: {unknown.soname}: {unknown.reason or 'could not look'}", consumer)
+    for name in families:
+        parts = _parts(snapshot, matrix, name, rows)
+        versions = unique(version for _, version in parts if version)
+        if any(not same_release(versions[0], v) for v in versions[1:]):
+            return _two_builds(rule, snapshot, matrix, consumer, name, parts)
+    if rule is mixed_cudnn and (newer := _newer_dispatcher(snapshot, rows)):
+        return _newer_shim(snapshot, matrix, consumer, rows, *newer)
+    return Pass(consumer)
+
+
+def _parts(
+    snapshot: Snapshot, matrix: Matrix, family: str, rows: tuple[Resolution, ...]
+) -> tuple[tuple[str, str | None], ...]:
+    """Return the files of a family that must come from one build, with their versions."""
+    stems = matrix.families[family].parts
+    paths = unique(
+        r.path for r in rows if r.path and r.outcome == "present" and stem_of(posixpath.basename(r.path)) in stems
+    )
+    return tuple((path, library_version(snapshot, path)) for path in paths)
+
+
+def _two_builds(
+    rule: Rule,
+    snapshot: Snapshot,
+    matrix: Matrix,
+    consumer: str,
+    family: str,
+    parts: tuple[tuple[str, str | None], ...],
+) -> Evaluation:
+    title = matrix.families[family].title
+    versions = sorted({v for _, v in parts if v}, key=numbers)
+    folders = unique(posixpath.dirname(path) for path, _ in parts)
+    return rule.fail(
+        consumer_subject(consumer),
+        f"{label(snapshot, matrix, consumer)} gets parts of {title} from different releases ({listed(versions)}), "
+        f"out of {listed(folders)}: they load, but NVIDIA supports only parts of one release together, "
+        "and a wrong result or a crash later on is possible.",
+        cause=rule.causes[0],
+        level="warning",
+        evidence=evidence(*((posixpath.basename(path), f"{version or '?'}, {path}") for path, version in parts)),
+        fixes=(_ONE_ENVIRONMENT,),
+    )
+
+
+def _newer_dispatcher(snapshot: Snapshot, rows: tuple[Resolution, ...]) -> tuple[str, str] | None:
+    """Return the releases of cuDNN's dispatch library and of its parts, when the parts are older."""
+    shim = _dispatcher_version(snapshot, rows)
+    part = next(
+        (v for r in rows if stem_of(r.soname) == "libcudnn_graph" and (v := library_version(snapshot, r.path))), None
+    )
+    if shim and part and numbers(shim)[0] == numbers(part)[0] and numbers(part)[:2] < numbers(shim)[:2]:
+        return shim, part
+    return None
+
+
+def _dispatcher_version(snapshot: Snapshot, rows: tuple[Resolution, ...]) -> str | None:
+    for r in rows:
+        if stem_of(r.soname) == "libcudnn" and (version := library_version(snapshot, r.path)):
+            return version
+    for r in rows:
+        version = r.requester.partition(".so.")[2]
+        # A bundled dispatch library carries its release in its name: libcudnn-74a4c495.so.9.1.0.
+        if stem_of(r.requester) == "libcudnn" and len(numbers(version)) >= 2:
+            return version
+    return None
+
+
+def _newer_shim(
+    snapshot: Snapshot, matrix: Matrix, consumer: str, rows: tuple[Resolution, ...], shim: str, part: str
+) -> Evaluation:
+    graph = next(r for r in rows if stem_of(r.soname) == "libcudnn_graph")
+    return mixed_cudnn.fail(
+        consumer_subject(consumer),
+        f"{label(snapshot, matrix, consumer)} has cuDNN's dispatch library of release {shim} but its parts of the "
+        f"older release {part}, at {posixpath.dirname(graph.path or '')}: the first cuDNN call will abort the process.",
+        cause="cudnn-mixed",
+        evidence=evidence(
+            ("dispatch library", shim), ("libcudnn_graph", f"{part}, {graph.path}"), ("found via", graph.found_via)
+        ),
+        fixes=(_ONE_ENVIRONMENT,),
+    )
+
+
+mixed_cudnn = Rule(
+    id="GPD204",
+    name="mixed-cudnn",
+    title="Parts of two cuDNN builds meet in one process",
+    level="error",
+    causes=("cudnn-mixed",),
+    page=pages.GPD204,
+    evaluate=_cudnn,
+)
+mixed_cuda_libraries = Rule(
+    id="GPD205",
+    name="mixed-cuda-libraries",
+    title="Parts of two CUDA toolkit releases (such as cuBLAS and cuBLASLt) meet in one process",
+    level="error",
+    causes=("cuda-libs-mixed",),
+    page=pages.GPD205,
+    evaluate=_cuda,
+)

@@ -1,0 +1,275 @@
+"""Ways out of a missing library: exact commands, never more than the evidence allows."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import shlex
+from collections.abc import Iterable, Sequence
+
+from gpudoctor.matrix.index import Matrix, matches_version
+from gpudoctor.matrix.types import Conflicts, NeedsLibrary, Provider
+from gpudoctor.model.fact import Present, value_of
+from gpudoctor.model.finding import Applicability, Fix
+from gpudoctor.model.snapshot import Interpreter, Snapshot
+from gpudoctor.rules.misses import Group, Miss, tidy_path
+from gpudoctor.rules.reading import consumer_version, is_installed, listed, major_of, numbers, unique
+
+BEFORE_START = "before the process starts; setting it inside Python with os.environ does nothing"
+
+_LITERAL = re.compile(r"\d+(?:\.\d+)+")
+
+
+def pip_command(snapshot: Snapshot, arguments: str, verb: str = "install") -> str:
+    """Return the command that installs into (or removes from) the judged environment."""
+    interpreter = value_of(snapshot.interpreter)
+    if interpreter is None:
+        return f"pip {verb} {arguments}"
+    python = shlex.quote(interpreter.executable)
+    if is_installed(snapshot, "pip"):
+        return f"{python} -m pip {verb} {arguments}"
+    return f"uv pip {verb} --python {python} {arguments.removeprefix('-y ')}"
+
+
+def export_command(directories: Sequence[str]) -> str:
+    """Return the shell line that puts directories before the present LD_LIBRARY_PATH, and leaves no empty element."""
+    joined = ":".join(directories)
+    escaped = re.sub(r'([\\"$`])', r"\\\1", joined)
+    return f'export LD_LIBRARY_PATH="{escaped}${{LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}}"'
+
+
+def elsewhere_fixes(snapshot: Snapshot, matrix: Matrix, group: Group, groups: Sequence[Group]) -> tuple[Fix, ...]:
+    """Return the ways out when the files are there and nobody looks for them there.
+
+    One LD_LIBRARY_PATH for all that the consumer misses: two findings must not send the user through two rounds.
+    """
+    ours = [m for g in groups if g.consumer == group.consumer for m in g.misses if m.found]
+    directories = unique(posixpath.dirname(tidy_path(m.found)) for m in ours if m.found)
+    fixes = [_path_fix(snapshot, group, directories)]
+    if group.consumer == "onnxruntime" and _has_preload_dlls(snapshot, matrix):
+        fixes.append(
+            Fix(
+                title="Or let the program call onnxruntime.preload_dlls() before it creates its first InferenceSession",
+                applicability="display-only",
+            )
+        )
+    return (*fixes, *newer_release_fix(snapshot, matrix, group))
+
+
+def _path_fix(snapshot: Snapshot, group: Group, directories: tuple[str, ...]) -> Fix:
+    interpreter = value_of(snapshot.interpreter)
+    if interpreter and interpreter.secure_execution == Present(value=True):
+        return Fix(
+            title="Start the program with an interpreter that has no set-user-id bit and no file capabilities: this "
+            "one makes the loader ignore LD_LIBRARY_PATH",
+            applicability="display-only",
+        )
+    return Fix(
+        title=f"Set LD_LIBRARY_PATH {BEFORE_START}",
+        applicability=_path_applicability(snapshot, interpreter, group, directories),
+        commands=(export_command(directories),),
+    )
+
+
+def _path_applicability(
+    snapshot: Snapshot, interpreter: Interpreter | None, group: Group, directories: tuple[str, ...]
+) -> Applicability:
+    """A folder of the environment itself is safe as long as no other consumer gets the same family from elsewhere."""
+    if interpreter is None or not all(_inside(d, interpreter) for d in directories):
+        return "unsafe"
+    families = {m.family.name for m in group.misses if m.family}
+    for r in snapshot.resolutions:
+        other = r.consumer != group.consumer and r.family in families and r.path
+        if other and posixpath.normpath(posixpath.dirname(r.path or "")) not in directories:
+            return "unsafe"
+    return "safe"
+
+
+def _inside(directory: str, interpreter: Interpreter) -> bool:
+    return any(directory.startswith(root + "/") for root in (interpreter.prefix, *interpreter.site_dirs))
+
+
+def _has_preload_dlls(snapshot: Snapshot, matrix: Matrix) -> bool:
+    return matches_version(">=1.21", consumer_version(snapshot, matrix, "onnxruntime"))
+
+
+def install_fixes(snapshot: Snapshot, matrix: Matrix, group: Group) -> tuple[Fix, ...]:
+    """Return the ways out when the wanted major version is not installed."""
+    providers = unique(p for m in group.misses if (p := provider_of(snapshot, matrix, m)) is not None)
+    if not providers:
+        return newer_release_fix(snapshot, matrix, group)
+    wanted = [_requirement(p, group.misses) for p in providers]
+    commands = [pip_command(snapshot, " ".join(f'"{w}"' for w in wanted))]
+    unseen = _unsearched(snapshot, group, providers)
+    title = f"Install {listed(wanted, most=len(wanted))}"
+    if unseen:
+        commands.append(export_command(unseen))
+        title += f", and set LD_LIBRARY_PATH to where its files will lie, {BEFORE_START}"
+    clash = _clash(snapshot, matrix, group, providers)
+    if clash:
+        title += f" (in an environment of its own: here {clash})"
+    fix = Fix(title=title, applicability="unsafe" if clash else "safe", commands=tuple(commands))
+    newer = newer_release_fix(snapshot, matrix, group)
+    # Where the install would break somebody else, the release that needs nothing is the better way.
+    return (*newer, fix) if clash else (fix, *newer)
+
+
+def provider_of(snapshot: Snapshot, matrix: Matrix, miss: Miss) -> Provider | None:
+    """Return the distribution that brings a missing library in the CUDA major that its consumer is built for."""
+    major = major_of(miss.blamed)
+    if miss.family is None or major is None:
+        return None
+    fitting = [p for p in miss.family.providers if p.major == major]
+    cuda = cuda_major(snapshot, matrix, miss.resolution.consumer)
+    exact = next((p for p in fitting if p.cuda == cuda), None)
+    return exact or (fitting[0] if len(fitting) == 1 else None)
+
+
+def cuda_major(snapshot: Snapshot, matrix: Matrix, consumer: str) -> str | None:
+    """Return the CUDA major that a consumer is built for: from its files, else from the libraries it asks for."""
+    build = snapshot.build(consumer)
+    if build and isinstance(build.cuda, Present) and numbers(build.cuda.value):
+        return str(numbers(build.cuda.value)[0])
+    for r in snapshot.resolutions:
+        name = r.soname
+        if r.consumer == consumer and r.family in ("cudart", "cublas", "nvrtc") and major_of(name):
+            return major_of(name)
+    version = consumer_version(snapshot, matrix, consumer)
+    for subject in _subjects(matrix, consumer):
+        for _, claim in matrix.facts(subject, NeedsLibrary, version):
+            if claim.library in ("cudart", "cublas"):
+                return claim.major
+    return None
+
+
+def _subjects(matrix: Matrix, consumer: str) -> tuple[str, ...]:
+    known = matrix.consumers.get(consumer)
+    return known.distributions if known else (consumer,)
+
+
+def _requirement(provider: Provider, misses: Iterable[Miss]) -> str:
+    shim = next((v for m in misses if m.family and m.family.name == "cudnn" for v in _shim_versions(m)), None)
+    major = int(provider.major)
+    if shim and shim[0] == major and provider.distribution.startswith("nvidia-cudnn"):
+        return f"{provider.distribution}>={shim[0]}.{shim[1]},<{major + 1}"
+    if provider.versions:
+        return provider.distribution + provider.versions
+    # `nvidia-cublas` carries no CUDA major in its name; `-cu12` says all.
+    if re.search(r"-cu\d+$", provider.distribution) or major == 0:
+        return provider.distribution
+    return f"{provider.distribution}>={major},<{major + 1}"
+
+
+def _shim_versions(miss: Miss) -> tuple[tuple[int, ...], ...]:
+    """The dispatch library asks for parts of its own release first (`libcudnn_ops.so.9.1.0`): older parts abort."""
+    found = (numbers(name.partition(".so.")[2]) for name in miss.resolution.names)
+    return tuple(v for v in found if len(v) >= 2)
+
+
+def _unsearched(snapshot: Snapshot, group: Group, providers: Iterable[Provider]) -> tuple[str, ...]:
+    """Return where the new files will lie, where the consumer does not look by itself."""
+    site = site_dir(snapshot, group.consumer)
+    if site is None:
+        return ()
+    searched = {posixpath.normpath(posixpath.dirname(s.path)) for m in group.misses for s in m.resolution.searched}
+    folders = unique(posixpath.normpath(f"{site}/{p.directory}") for p in providers)
+    return tuple(f for f in folders if f not in searched)
+
+
+def site_dir(snapshot: Snapshot, consumer: str) -> str | None:
+    """Return the folder that packages are installed into beside a consumer."""
+    build = snapshot.build(consumer)
+    distribution = snapshot.distribution(build.distribution if build else consumer)
+    if distribution and not distribution.editable:
+        return distribution.site_dir
+    interpreter = value_of(snapshot.interpreter)
+    return interpreter.site_dirs[0] if interpreter and interpreter.site_dirs else None
+
+
+def _clash(snapshot: Snapshot, matrix: Matrix, group: Group, providers: Iterable[Provider]) -> str | None:
+    for provider in providers:
+        if (rival := overwrites(snapshot, matrix, provider.distribution)) is not None:
+            return f"it would overwrite files of {rival}"
+        if (owner := _pinned_by(snapshot, provider)) is not None:
+            return f"{owner} asks for another release of it"
+        if (user := _used_by_other(snapshot, provider, group.consumer)) is not None:
+            return f"it would replace the release that {user} uses"
+    return None
+
+
+def _used_by_other(snapshot: Snapshot, provider: Provider, consumer: str) -> str | None:
+    """Return another consumer that gets its library from an installed release of the provider."""
+    if not is_installed(snapshot, provider.distribution):
+        return None
+    owned = {x.path for x in snapshot.libraries if x.owner == provider.distribution}
+    return next((r.consumer for r in snapshot.resolutions if r.consumer != consumer and r.path in owned), None)
+
+
+def overwrites(snapshot: Snapshot, matrix: Matrix, distribution: str) -> str | None:
+    """Return the installed distribution whose files another one would overwrite, if there is one."""
+    for fact in matrix.data.facts:
+        claim = fact.claim
+        if isinstance(claim, Conflicts) and claim.shares_files and distribution in (fact.subject, claim.package):
+            rival = claim.package if fact.subject == distribution else fact.subject
+            if is_installed(snapshot, rival):
+                return rival
+    return None
+
+
+def _pinned_by(snapshot: Snapshot, provider: Provider) -> str | None:
+    """Return who pins a release of the provider that is not of the wanted major."""
+    pattern = re.compile(rf"^{re.escape(provider.distribution)}\s*\(?\s*==\s*(\d+)(?:\.|\b)", re.IGNORECASE)
+    for distribution in snapshot.distributions:
+        for line in distribution.requires:
+            match = pattern.match(line)
+            if match and match.group(1) != provider.major:
+                return distribution.name
+    return None
+
+
+def newer_release_fix(snapshot: Snapshot, matrix: Matrix, group: Group) -> tuple[Fix, ...]:
+    """Return the step to the first release that no longer opens the library at all, where the matrix knows one."""
+    family = group.head.family
+    version = consumer_version(snapshot, matrix, group.consumer)
+    if family is None or version is None or not matrix.knows(group.consumer):
+        return ()
+    release = next(
+        (v for v in _boundaries(matrix, group.consumer) if v > numbers(version) and not _wants(matrix, group, v)), None
+    )
+    if release is None:
+        return ()
+    text = ".".join(map(str, release))
+    return (
+        Fix(
+            title=f"Upgrade {group.consumer} to {text} or later, which needs no {family.title}",
+            applicability="unsafe",
+            commands=(pip_command(snapshot, f'"{group.consumer}>={text}"'),),
+        ),
+    )
+
+
+def _boundaries(matrix: Matrix, subject: str) -> tuple[tuple[int, ...], ...]:
+    """Return the releases at which a fact about a subject begins or ends, oldest first."""
+    texts = (f.when.versions for f in matrix.data.facts if f.subject == subject)
+    return tuple(sorted({numbers(v) for text in texts for v in _LITERAL.findall(text)}))
+
+
+def _wants(matrix: Matrix, group: Group, release: tuple[int, ...]) -> bool:
+    family = group.head.family
+    claims = matrix.facts(group.consumer, NeedsLibrary, ".".join(map(str, release)))
+    # A release the matrix says nothing about is no release to recommend.
+    return not claims or any(family is not None and claim.library == family.name for _, claim in claims)
+
+
+def reinstall_fix(snapshot: Snapshot, owner: str | None, path: str) -> Fix:
+    """Return the way out of a damaged file."""
+    if owner is None:
+        return Fix(title=f"Replace or remove {path}", applicability="display-only")
+    distribution = snapshot.distribution(owner)
+    version = value_of(distribution.version) if distribution else None
+    pinned = f'"{owner}=={version}"' if version else owner
+    if is_installed(snapshot, "pip"):
+        arguments = f"--force-reinstall --no-deps --no-cache-dir {pinned}"
+    else:
+        arguments = f"--reinstall-package {owner} --no-cache {pinned}"
+    return Fix(title=f"Install {owner} anew", applicability="safe", commands=(pip_command(snapshot, arguments),))

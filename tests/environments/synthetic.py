@@ -1,0 +1,109 @@
+"""Writes the golden environments that are made from builders, not recorded on a machine.
+
+Run from the repository: `PYTHONPATH=src:tests python tests/environments/synthetic.py`. It writes only the snapshots of
+folders that begin with `synthetic-`, and an `expected.json` only where there is none: what is expected is written by
+people.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from environments.expectation import render_expected
+from gpudoctor.matrix.load import load_matrix
+from gpudoctor.model.fact import Absent, Present
+from gpudoctor.model.snapshot import Snapshot
+from gpudoctor.rules.engine import judge
+from unit.rules.builders import (
+    CUBLAS,
+    CUDNN,
+    ct2_cublas,
+    ct2_cudnn8,
+    ct2_cudnn9,
+    ctranslate2,
+    cublas12,
+    cublas13,
+    cudnn8,
+    cudnn9,
+    driver,
+    host,
+    installed,
+    machine,
+    no_driver,
+    onnxruntime_gpu,
+    replace,
+    search_path,
+    shared,
+    torch,
+    with_,
+    without_gpu,
+)
+
+HERE = Path(__file__).parent
+
+
+def environments() -> dict[str, Snapshot]:
+    """Return the snapshots by slug; a slug that ends in `-ok` must give no finding."""
+    wheels = (cudnn9(), cublas12())
+    right = with_(machine(), ctranslate2(), *wheels, ct2_cudnn9(CUDNN), ct2_cublas(CUBLAS))
+    wrong = with_(machine(), ctranslate2(), *wheels, ct2_cudnn9(None), ct2_cublas(None))
+    newer = with_(machine(), ctranslate2(), cudnn9("9.10.2.21"), cublas12(), ct2_cudnn9(CUDNN), ct2_cublas(CUBLAS))
+    beside = with_(
+        machine(),
+        ctranslate2(),
+        torch(),
+        *wheels,
+        ct2_cudnn9(None),
+        ct2_cublas(None),
+        ct2_cudnn9(None, "after-torch"),
+        ct2_cublas(CUBLAS, "after-torch", found_via="already-loaded"),
+    )
+    both = ("onnxruntime", "onnxruntime-gpu")
+    return {
+        "synthetic-ct2-460-cudnn9-on-path-ok": search_path(right, f"{CUDNN}:{CUBLAS}"),
+        "synthetic-ct2-460-cudnn910-older-dispatcher-ok": search_path(newer, f"{CUDNN}:{CUBLAS}"),
+        "synthetic-ct2-485-cublas12-ok": search_path(
+            with_(machine(), ctranslate2("4.8.5"), cublas12(), ct2_cublas(CUBLAS)), CUBLAS
+        ),
+        "synthetic-torch-251-alone-ok": with_(machine(), torch(), *wheels),
+        "synthetic-faster-whisper-cpu-onnxruntime-ok": with_(
+            right, installed("faster-whisper==1.1.1", "onnxruntime==1.20.1")
+        ),
+        "synthetic-torch-cu129-driver-570-ok": replace(
+            with_(machine(), torch("2.8.0", "12.9"), *wheels), driver=driver("570.86.10", "12.8")
+        ),
+        "synthetic-ct2-460-cudnn9-off-path": wrong,
+        "synthetic-ct2-460-cudnn8": with_(machine(), ctranslate2(), cudnn8(), ct2_cudnn9(None), ct2_cublas(CUBLAS)),
+        "synthetic-ct2-460-nothing-installed": with_(machine(), ctranslate2(), ct2_cudnn9(None), ct2_cublas(None)),
+        "synthetic-ct2-440-cudnn9": with_(machine(), ctranslate2("4.4.0"), cudnn9(), ct2_cudnn8(None)),
+        "synthetic-ct2-485-cublas13": with_(machine(), ctranslate2("4.8.5"), cublas13(), ct2_cublas(None)),
+        "synthetic-ct2-460-beside-torch": beside,
+        "synthetic-ort-both-packages": with_(
+            machine(), onnxruntime_gpu(), installed("onnxruntime==1.20.1"), shared_files=shared(both, "onnxruntime")
+        ),
+        "synthetic-no-gpu": without_gpu(right),
+        "synthetic-driver-missing": machine(driver=no_driver(), gpus=Absent(), host=host(device_nodes=Absent())),
+        "synthetic-driver-update-without-reboot": machine(driver=driver(kernel_module=Present("535.183.01"))),
+        "synthetic-driver-470-cuda-12": replace(right, driver=driver("470.57.02", "11.4")),
+        "synthetic-container-without-gpus": machine(
+            host=host(container=Present("docker"), device_nodes=Absent()), driver=no_driver(), gpus=Absent()
+        ),
+    }
+
+
+def main() -> None:
+    """Write the snapshots, and what they give where nothing was expected yet."""
+    matrix = load_matrix()
+    for slug, snapshot in environments().items():
+        folder = HERE / slug
+        folder.mkdir(exist_ok=True)
+        text = msgspec.json.format(msgspec.json.encode(snapshot), indent=1)
+        (folder / "snapshot.json").write_bytes(text + b"\n")
+        if not (folder / "expected.json").exists():
+            (folder / "expected.json").write_text(render_expected(judge(snapshot, matrix)), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
