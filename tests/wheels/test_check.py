@@ -1,0 +1,199 @@
+"""`gpudoctor check` and `libs` as a user types them, on environments made from real wheels."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from support.command import gpudoctor
+from support.wheels import nvidia_dirs, site_packages, wheel_env
+
+pytestmark = pytest.mark.wheels
+
+LIBRARY_RULES = ("GPD2", "GPD3", "GPD4", "GPD5")
+
+
+def check(slug: str, *arguments: str, **environment: str) -> dict:
+    """Return the JSON report on an environment."""
+    done = gpudoctor("check", "--python", wheel_env(slug), "--format", "json", *arguments, **environment)
+    assert done.stderr == ""
+    report = json.loads(done.stdout)
+    assert done.returncode == report["summary"]["exit_status"]
+    return report
+
+
+def library_findings(report: dict) -> list[dict]:
+    return [f for f in report["findings"] if f["rule"].startswith(LIBRARY_RULES)]
+
+
+def resolutions(slug: str, *arguments: str, **environment: str) -> dict[tuple[str, str], dict]:
+    """Return the answers of `libs` by (consumer, SONAME), scenario alone."""
+    done = gpudoctor("libs", "--python", wheel_env(slug), "--format", "json", *arguments, **environment)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)["resolutions"]
+    return {(r["consumer"], r["soname"]): r for r in rows if r["scenario"] == "alone"}
+
+
+def only(findings: list[dict]) -> dict:
+    assert len(findings) == 1, [(f["rule"], f["message"]) for f in findings]
+    return findings[0]
+
+
+def ld_path(slug: str) -> str:
+    return ":".join(nvidia_dirs(wheel_env(slug)))
+
+
+class TestCtranslate2NeedsCudnn9:
+    def test_cudnn_9_installed_but_off_the_path(self) -> None:
+        report = check("ct2-460-cudnn91")
+        by_cause = {f["cause"]: f for f in library_findings(report)}
+        assert set(by_cause) == {"cudnn-not-loadable", "cuda-lib-not-loadable"}
+        finding = by_cause["cudnn-not-loadable"]
+        assert (finding["rule"], finding["level"]) == ("GPD201", "error")
+        assert finding["subject"] == {"kind": "consumer", "name": "ctranslate2"}
+        assert "ctranslate2 4.6.0" in finding["message"]
+        assert "nvidia/cudnn/lib" in json.dumps(finding)
+        assert report["summary"]["exit_status"] == 1
+
+    def test_cudnn_8_where_9_is_wanted(self) -> None:
+        findings = library_findings(check("ct2-460-cudnn8"))
+        wrong = [f for f in findings if f["rule"] == "GPD202"]
+        assert only(wrong)["cause"] == "cudnn-major-mismatch"
+        assert not [f for f in findings if f["rule"] == "GPD201" and f["cause"] == "cudnn-not-loadable"]
+
+    def test_cudnn_8_on_the_path_changes_nothing(self) -> None:
+        findings = library_findings(check("ct2-460-cudnn8", LD_LIBRARY_PATH=ld_path("ct2-460-cudnn8")))
+        assert [f["rule"] for f in findings] == ["GPD202"]
+
+    def test_no_nvidia_wheels_at_all(self) -> None:
+        report = check("ct2-460-bare")
+        causes = {f["cause"] for f in library_findings(report)}
+        assert causes == {"cudnn-not-loadable", "cuda-lib-not-loadable"}
+        assert "not installed" in json.dumps(report["findings"])
+
+    @pytest.mark.parametrize("slug", ["ct2-460-cudnn91", "ct2-460-cudnn910"])
+    def test_made_right_by_ld_library_path(self, slug: str) -> None:
+        assert library_findings(check(slug, LD_LIBRARY_PATH=ld_path(slug))) == []
+
+    def test_made_right_by_the_env_option(self) -> None:
+        path = ld_path("ct2-460-cudnn91")
+        assert library_findings(check("ct2-460-cudnn91", "--env", f"LD_LIBRARY_PATH={path}")) == []
+
+    def test_libs_names_the_file_and_the_rule(self) -> None:
+        slug = "ct2-460-cudnn91"
+        rows = resolutions(slug, LD_LIBRARY_PATH=ld_path(slug))
+        ops = rows["ctranslate2", "libcudnn_ops.so.9"]
+        assert ops["path"] == str(site_packages(wheel_env(slug)) / "nvidia/cudnn/lib/libcudnn_ops.so.9")
+        assert (ops["outcome"], ops["found_via"], ops["link"]) == ("present", "ld-library-path", "dlopen")
+
+    def test_libs_lists_the_places_tried(self) -> None:
+        rows = resolutions("ct2-460-cudnn91")
+        cublas = rows["ctranslate2", "libcublas.so.12"]
+        assert (cublas["outcome"], cublas["path"]) == ("absent", None)
+        assert any("ctranslate2.libs" in step["path"] for step in cublas["searched"])
+        assert not any("nvidia/cublas" in step["path"] for step in cublas["searched"])
+
+
+class TestOtherCtranslate2Ages:
+    def test_4_4_0_wants_cudnn_8(self) -> None:
+        findings = library_findings(check("ct2-440-cudnn91", LD_LIBRARY_PATH=ld_path("ct2-440-cudnn91")))
+        finding = only(findings)
+        assert (finding["rule"], finding["cause"]) == ("GPD202", "cudnn-major-mismatch")
+        assert "ctranslate2 4.4.0" in finding["message"]
+
+    def test_4_8_5_with_cublas_13_only(self) -> None:
+        finding = only(library_findings(check("ct2-485-cublas13")))
+        assert (finding["rule"], finding["cause"]) == ("GPD203", "cuda-major-mismatch")
+
+    def test_4_8_5_with_cublas_12_off_the_path_and_no_word_of_cudnn(self) -> None:
+        finding = only(library_findings(check("ct2-485-cublas12")))
+        assert (finding["rule"], finding["cause"]) == ("GPD201", "cuda-lib-not-loadable")
+        assert "cudnn" not in json.dumps(finding).lower()
+
+    def test_4_8_5_made_right(self) -> None:
+        assert library_findings(check("ct2-485-cublas12", LD_LIBRARY_PATH=ld_path("ct2-485-cublas12"))) == []
+
+
+class TestOnnxruntime:
+    def test_cuda_12_age_off_the_path(self) -> None:
+        findings = library_findings(check("ort-1202-cuda12"))
+        assert findings
+        assert {f["subject"]["name"] for f in findings} == {"onnxruntime"}
+        assert {f["rule"] for f in findings} == {"GPD201"}
+
+    def test_cuda_12_age_made_right(self) -> None:
+        assert library_findings(check("ort-1202-cuda12", LD_LIBRARY_PATH=ld_path("ort-1202-cuda12"))) == []
+
+    @pytest.mark.parametrize("slug", ["ort-1270-bare", "ort-1311-bare"])
+    def test_cuda_13_age_without_libraries(self, slug: str) -> None:
+        report = check(slug)
+        findings = library_findings(report)
+        assert {f["subject"]["name"] for f in findings} == {"onnxruntime"}
+        assert "cuda-lib-not-loadable" in {f["cause"] for f in findings}
+        assert "libcuda.so.1" not in json.dumps([f["message"] for f in findings])
+
+    def test_both_distributions_in_one_environment(self) -> None:
+        findings = library_findings(check("ort-both"))
+        shared = only([f for f in findings if f["rule"] == "GPD401"])
+        assert "onnxruntime" in shared["message"]
+        assert "onnxruntime-gpu" in shared["message"]
+
+
+class TestBesideTorch:
+    def test_torch_finds_its_own(self) -> None:
+        findings = library_findings(check("torch-251-ct2-460"))
+        assert [f for f in findings if f["subject"]["name"] == "torch"] == []
+
+    def test_ctranslate2_finds_cublas_only_through_torch(self) -> None:
+        findings = library_findings(check("torch-251-ct2-460"))
+        by_rule = {f["rule"]: f for f in findings if f["subject"]["name"] == "ctranslate2"}
+        assert by_rule["GPD201"]["cause"] == "cudnn-not-loadable"
+        assert by_rule["GPD206"]["level"] == "note"  # 4.6.0 imports torch itself
+
+    def test_ctranslate2_that_does_not_import_torch_itself(self) -> None:
+        findings = library_findings(check("torch-251-ct2-485"))
+        accident = only([f for f in findings if f["subject"]["name"] == "ctranslate2"])
+        assert (accident["rule"], accident["level"]) == ("GPD206", "error")
+
+    def test_made_right(self) -> None:
+        slug = "torch-251-ct2-460"
+        assert library_findings(check(slug, LD_LIBRARY_PATH=ld_path(slug))) == []
+
+    def test_a_directory_that_shadows_torch(self) -> None:
+        other = str(site_packages(wheel_env("ct2-460-cudnn910")) / "nvidia/cudnn/lib")
+        findings = library_findings(check("torch-251-ct2-460", LD_LIBRARY_PATH=other))
+        assert "GPD503" in {f["rule"] for f in findings if f["level"] in ("warning", "error")}
+
+
+def test_a_snapshot_is_judged_the_same_elsewhere(tmp_path: Path) -> None:
+    env = wheel_env("ct2-460-cudnn91")
+    file = tmp_path / "s.json"
+    assert gpudoctor("snapshot", "--python", env, "-o", file).returncode == 0
+    replayed = json.loads(gpudoctor("check", "--snapshot", file, "--format", "json").stdout)
+    live = check("ct2-460-cudnn91")
+    assert [(f["rule"], f["cause"]) for f in replayed["findings"]] == [
+        (f["rule"], f["cause"]) for f in live["findings"]
+    ]
+
+
+class TestWithoutAGpu:
+    def test_strict_is_3_while_the_driver_cannot_be_judged(self) -> None:
+        path = ld_path("ct2-460-cudnn91")
+        report = check("ct2-460-cudnn91", "--strict", LD_LIBRARY_PATH=path)
+        assert report["open"]
+        assert report["summary"]["exit_status"] == 3
+
+    def test_an_assumed_machine_closes_what_was_open(self) -> None:
+        path = ld_path("ct2-460-cudnn91")
+        assumed = ("--assume-driver", "550.54.15", "--assume-gpu", "RTX 3090")
+        report = check("ct2-460-cudnn91", "--strict", *assumed, LD_LIBRARY_PATH=path)
+        assert (report["findings"], report["open"], report["summary"]["exit_status"]) == ([], [], 0)
+
+    def test_an_assumed_driver_that_is_too_old(self) -> None:
+        path = ld_path("ct2-460-cudnn91")
+        assumed = ("--assume-driver", "470.82.01", "--assume-gpu", "RTX 3090")
+        report = check("ct2-460-cudnn91", *assumed, LD_LIBRARY_PATH=path)
+        assert {f["cause"] for f in report["findings"]} == {"driver-too-old"}
+        assert report["summary"]["exit_status"] == 1
