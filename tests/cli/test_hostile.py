@@ -168,7 +168,7 @@ def test_unreadable_site_packages_as_an_unprivileged_user(env: Path) -> None:
 
 # Imports everything while still root: the interpreter may lie in a folder that nobody else can read.
 _AS_NOBODY = """
-import os, sys
+import os, resource, sys
 import gpudoctor.probes.take, gpudoctor.rules.engine, gpudoctor.report.json, gpudoctor.report.build
 import gpudoctor.cli.check, gpudoctor.cli.app, gpudoctor.matrix.load, packaging.specifiers, gpudoctor.drift.rules
 os.setgroups([]); os.setgid(65534); os.setuid(65534)

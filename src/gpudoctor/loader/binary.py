@@ -53,10 +53,19 @@ def find_library(system: ReadSystem, target: Target, soname: str) -> LibraryAnsw
     return find_libraries(system, target, (soname,))[soname]
 
 
-def find_libraries(system: ReadSystem, target: Target, sonames: tuple[str, ...]) -> dict[str, LibraryAnswer]:
-    """Find libraries as plain dlopen calls from the target's executable would, each in a process of its own."""
+def find_libraries(
+    system: ReadSystem, target: Target, sonames: tuple[str, ...], emulation: Emulation | None = None
+) -> dict[str, LibraryAnswer]:
+    """Find libraries as plain dlopen calls from the target's executable would, each in a process of its own.
+
+    Args:
+        system: The machine to look at.
+        target: The process to emulate.
+        sonames: What it opens.
+        emulation: The target's loader, where the caller started it already.
+    """
     try:
-        emulation = Emulation(system, target)
+        emulation = emulation or Emulation(system, target)
     except CannotEmulate as error:
         return dict.fromkeys(sonames, LibraryAnswer(None, reason=error.reason, unknown=True))
     return {soname: _find(emulation, soname) for soname in sonames}

@@ -24,7 +24,11 @@ from gpudoctor.system.protocol import ReadSystem
 
 
 def resolve_consumers(
-    system: ReadSystem, matrix: Matrix, target: Target, names: tuple[str, ...] | None = None
+    system: ReadSystem,
+    matrix: Matrix,
+    target: Target,
+    names: tuple[str, ...] | None = None,
+    emulation: Emulation | None = None,
 ) -> LoaderAnswer:
     """Say for every installed consumer which file each of its GPU libraries will be.
 
@@ -33,6 +37,7 @@ def resolve_consumers(
         matrix: What consumers open.
         target: The process to emulate.
         names: Consumers to judge; None for all that are installed.
+        emulation: The target's loader, where the caller started it already.
 
     Returns:
         One resolution per consumer, scenario and library. Never raises for the state of the machine.
@@ -41,7 +46,7 @@ def resolve_consumers(
     installed = tuple(_installed(matrix, sites))
     wanted = tuple(i for i in installed if names is None or i.consumer.name in names)
     try:
-        emulation = Emulation(system, target)
+        emulation = emulation or Emulation(system, target)
     except CannotEmulate as error:
         return _not_emulated(matrix, system, wanted, error.reason)
     return _Judge(system, matrix, target, sites, emulation, installed).answer(wanted)

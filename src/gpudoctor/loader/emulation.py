@@ -96,6 +96,18 @@ class Emulation:
         return Process(self.files, self.ldso, self._index, settings, self.executable, family=family, tolerate=tolerate)
 
 
+def start_emulation(system: ReadSystem, target: Target) -> Emulation | None:
+    """Put the question to the target's ELF interpreter, which answers while other work goes on.
+
+    Returns:
+        The loader; None where it cannot be emulated: whoever needs it will say why.
+    """
+    try:
+        return Emulation(system, target)
+    except CannotEmulate:
+        return None
+
+
 def _read_executable(system: ReadSystem, path: str) -> ElfObject:
     try:
         elf = read_elf(system, path)

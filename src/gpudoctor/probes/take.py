@@ -11,6 +11,7 @@ import msgspec
 from gpudoctor import __version__
 from gpudoctor.loader.binary import LibraryAnswer, find_libraries, resolve_binary
 from gpudoctor.loader.consumers import resolve_consumers
+from gpudoctor.loader.emulation import Emulation, start_emulation
 from gpudoctor.loader.target import LoaderAnswer, Target
 from gpudoctor.matrix.index import Matrix
 from gpudoctor.model.errors import UsageError
@@ -82,13 +83,14 @@ def take_snapshot(system: ReadSystem, matrix: Matrix, request: SnapshotRequest) 
     judged = judged_environment(system, request.assignments, (request.env_file,) if request.env_file else ())
     interpreter = _interpreter(system, request, judged.environment)
     target = _target(system, interpreter, request, judged.environment)
-    files = _driver_files(system, target, request)
-    pending = _start_children(system, request, judged.environment, files)
-
-    answer = _resolve(system, matrix, request, target)
+    emulation = start_emulation(system, target) if system.os_name == "linux" else None
     site_dirs = target.site_dirs
     prefix = interpreter.value.prefix if isinstance(interpreter, Present) else None
     distributions = probe_distributions(system, site_dirs, prefix)
+    files = _driver_files(system, target, request, emulation)
+    pending = _start_children(system, request, judged.environment, files)
+
+    answer = _resolve(system, matrix, request, target, emulation)
     shared_files = probe_shared_files(system, distributions, matrix)
     builds = probe_builds(system, site_dirs, distributions, shared_files)
     toolkits = probe_toolkits(system)
@@ -161,12 +163,14 @@ def _target(
     )
 
 
-def _resolve(system: ReadSystem, matrix: Matrix, request: SnapshotRequest, target: Target) -> LoaderAnswer:
+def _resolve(
+    system: ReadSystem, matrix: Matrix, request: SnapshotRequest, target: Target, emulation: Emulation | None
+) -> LoaderAnswer:
     if system.os_name != "linux":
         return LoaderAnswer((), {}, (f"only glibc's loader is emulated, not that of {system.os_name}",))
     if request.binary is not None:
         return resolve_binary(system, matrix, target, request.binary)
-    return resolve_consumers(system, matrix, target, request.consumers or None)
+    return resolve_consumers(system, matrix, target, request.consumers or None, emulation)
 
 
 def _loader_report(answer: LoaderAnswer) -> ProbeReport:
@@ -185,14 +189,16 @@ class _DriverFiles(msgspec.Struct, frozen=True):
     libnvidia_ml: Fact[DriverFile]
 
 
-def _driver_files(system: ReadSystem, target: Target, request: SnapshotRequest) -> _DriverFiles:
+def _driver_files(
+    system: ReadSystem, target: Target, request: SnapshotRequest, emulation: Emulation | None
+) -> _DriverFiles:
     if request.assume_driver is not None and request.assume_gpus:
         unknown = Unknown("the machine is assumed; this one was not asked")
         return _DriverFiles(unknown, unknown)
     if system.os_name != "linux":
         unknown = Unknown(f"not looked for on {system.os_name}")
         return _DriverFiles(unknown, unknown)
-    answers = find_libraries(system, target, (LIBCUDA, LIBNVIDIA_ML))
+    answers = find_libraries(system, target, (LIBCUDA, LIBNVIDIA_ML), emulation)
     return _DriverFiles(_driver_file(system, answers[LIBCUDA]), _driver_file(system, answers[LIBNVIDIA_ML]))
 
 

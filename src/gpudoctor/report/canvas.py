@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import io
-
-from rich.console import Console
-from rich.padding import Padding
-from rich.table import Table
-from rich.text import Text
+from typing import TYPE_CHECKING
 
 from gpudoctor.report.escape import visible
 
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
 STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan", "ok": "green", "open": "magenta", "skip": "dim"}
+Part = str | tuple[str, str]
+
+# From this width on nothing is wrapped: a pipe has no width, and grep wants a path in one piece.
+UNWRAPPED_WIDTH = 10_000
+_LEAST_WIDTH = 40
 
 
 class Canvas:
@@ -19,60 +23,85 @@ class Canvas:
 
     def __init__(self, *, colored: bool, width: int, ascii_only: bool) -> None:
         self._ascii_only = ascii_only
-        self._console = Console(
-            file=io.StringIO(),
-            force_terminal=colored,
-            color_system="standard" if colored else None,
-            no_color=not colored,
-            width=max(width, 40),
-            highlight=False,
-            markup=False,
-            emoji=False,
-            legacy_windows=False,
-        )
+        self._colored = colored
+        self._width = max(width, _LEAST_WIDTH)
+        # Into a pipe there is nothing for rich to do, and its import costs as much as all of the judging.
+        self._console = _console(colored, self._width) if colored or width < UNWRAPPED_WIDTH else None
+        self._lines: list[str] = []
 
-    def line(self, *parts: str | tuple[str, str], indent: int = 0) -> None:
+    def line(self, *parts: Part, indent: int = 0) -> None:
         """Add one line, wrapped at the width.
 
         Args:
             parts: Plain strings, or (string, style) pairs.
             indent: Columns before it.
         """
-        self._console.print(Padding(_styled(parts), (0, 0, 0, indent)))
+        self._add((), parts, indent)
 
-    def row(self, *cells: tuple[str, str, int], value: str | tuple[str, str], indent: int = 0) -> None:
+    def row(self, *cells: tuple[str, str, int], value: Part, indent: int = 0) -> None:
         """Add cells of fixed width (text, style, columns), then a value that wraps in the columns left."""
-        grid = Table.grid(expand=False)
-        for _ in range(indent > 0):
-            grid.add_column(width=indent)
-        for _, _, columns in cells:
-            grid.add_column(width=columns, no_wrap=True)
-        grid.add_column(overflow="fold")
-        head = [Text("")] * (indent > 0)
-        grid.add_row(*head, *(Text(visible(text), style) for text, style, _ in cells), _styled((value,)))
-        self._console.print(grid)
+        padded = tuple((f"{visible(text):<{columns}}", style) for text, style, columns in cells)
+        self._add(padded, (value,), indent)
 
     def verbatim(self, text: str, indent: int = 0, style: str = "") -> None:
         """Add one line that is never wrapped: a command or a path to be copied."""
-        self._console.print(Text(" " * indent + visible(text), style), soft_wrap=True)
+        shown = " " * indent + visible(text)
+        if self._console is None:
+            self._lines.append(shown)
+        else:
+            self._render(self._console, _styled(((shown, style),)))
 
     def blank(self) -> None:
         """Add an empty line."""
-        self._console.print()
+        self._lines.append("")
 
     def text(self) -> str:
         """Return all lines, without trailing blanks."""
-        file = self._console.file
-        assert isinstance(file, io.StringIO)  # noqa: S101 - set in the constructor
-        body = "\n".join(line.rstrip() for line in file.getvalue().splitlines())
+        body = "\n".join(line.rstrip() for line in self._lines).rstrip("\n")
         if self._ascii_only:
             body = body.encode("ascii", "backslashreplace").decode()
         return body + "\n" if body else ""
 
+    def _add(self, head: tuple[Part, ...], parts: tuple[Part, ...], indent: int) -> None:
+        before = " " * indent
+        if self._console is None:
+            self._lines.append(before + "".join(visible(_content(p)) for p in (*head, *parts)))
+            return
+        prefix = _styled((before, *head))
+        value = _styled(parts)
+        for wrapped in value.wrap(self._console, max(self._width - len(prefix), 8), overflow="fold"):
+            self._render(self._console, prefix + wrapped)
+            prefix = _styled((" " * len(prefix),))
 
-def _styled(parts: tuple[str | tuple[str, str], ...]) -> Text:
+    def _render(self, console: Console, text: Text) -> None:
+        with console.capture() as captured:
+            console.print(text, soft_wrap=True)
+        self._lines.append(captured.get().rstrip("\n"))
+
+
+def _console(colored: bool, width: int) -> Console:
+    from rich.console import Console
+
+    return Console(
+        force_terminal=colored,
+        color_system="standard" if colored else None,
+        no_color=not colored,
+        width=width,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        legacy_windows=False,
+    )
+
+
+def _content(part: Part) -> str:
+    return part if isinstance(part, str) else part[0]
+
+
+def _styled(parts: tuple[Part, ...]) -> Text:
+    from rich.text import Text
+
     text = Text()
     for part in parts:
-        content, style = (part, "") if isinstance(part, str) else part
-        text.append(visible(content), style)
+        text.append(visible(_content(part)), "" if isinstance(part, str) else part[1])
     return text
