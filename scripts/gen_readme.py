@@ -6,7 +6,6 @@ Usage: scripts/gen_readme.py [--check]
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -34,8 +33,14 @@ def render(readme: str) -> str:
     for name, arguments in HELPS.items():
         begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
         block = f"{begin}\n```text\n{help_text(arguments)}\n```\n{end}"
-        readme = re.sub(re.escape(begin) + ".*?" + re.escape(end), lambda _, b=block: b, readme, flags=re.S)
+        readme = replace_block(readme, name, block)
     return readme
+
+
+def replace_block(readme: str, name: str, block: str) -> str:
+    """Return the README with one generated part, its markers included, replaced."""
+    head, rest = readme.split(f"<!-- {name}:begin -->", 1)
+    return head + block + rest.split(f"<!-- {name}:end -->", 1)[1]
 
 
 def main() -> int:

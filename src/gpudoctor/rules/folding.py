@@ -47,8 +47,8 @@ def _cpu_package_won(head: Finding, symptom: Finding) -> bool:
 def _path_is_ignored(head: Finding, symptom: Finding) -> bool:
     """The files lie in a folder of LD_LIBRARY_PATH, and the loader drops the variable."""
     folders = next((e.value for e in head.evidence if e.label == "value"), "").replace(";", ":").split(":")
-    places = next((e.value for e in symptom.evidence if e.label == "installed at"), "").split(", ")
-    return head.level == "error" and all(any(p.rpartition("/")[0] == f.rstrip("/") for f in folders) for p in places)
+    places = [e.value for e in symptom.evidence if e.label == "installed at"]
+    return head.level == "error" and bool(places) and all(any(p == f.rstrip("/") for f in folders) for p in places)
 
 
 FOLDS: tuple[Fold, ...] = (

@@ -268,12 +268,12 @@ def _folder(miss: Miss) -> str:
 def group_evidence(group: Group) -> tuple[Evidence, ...]:
     """Return what a finding on a group rests on: wanted, found, searched, the loader's reason."""
     head = group.head
-    found = unique(tidy_path(m.found) for m in group.misses if m.found)
+    folders = unique(posixpath.dirname(tidy_path(m.found)) for m in group.misses if m.found)
     others = unique(x.path for x in head.others if not is_bundled(x.path))
     return evidence(
         ("wanted", ", ".join(group.names)),
         ("asked by", f"{head.resolution.requester}, {head.resolution.when}"),
-        ("installed at", ", ".join(found)),
+        *(("installed at", folder) for folder in folders),
         ("installed instead", listed(others, 2)),
         ("reason", head.resolution.reason),
         ("file", _culprit_file(head) if group.state in ("broken", "mixed") else None),
@@ -282,12 +282,15 @@ def group_evidence(group: Group) -> tuple[Evidence, ...]:
 
 
 def condensed(searched: tuple[SearchStep, ...]) -> str:
-    """Return the places tried as one line: each folder once, with the rule that led there."""
+    """Return the places tried as one line: each folder once, under the rule that led there."""
     places = unique((s.rule, _folder_of(s.path), s.result) for s in searched)
-    shown = [f"{rule}: {folder} ({result})" for rule, folder, result in places[:_MOST_PLACES]]
+    shown: dict[tuple[str, str], list[str]] = {}
+    for rule, folder, result in places[:_MOST_PLACES]:
+        shown.setdefault((rule, result), []).append(folder)
+    parts = [f"{rule}: {', '.join(folders)} ({result})" for (rule, result), folders in shown.items()]
     if len(places) > _MOST_PLACES:
-        shown.append(f"and {len(places) - _MOST_PLACES} more places (gpudoctor libs -v lists them)")
-    return "; ".join(shown)
+        parts.append(f"and {len(places) - _MOST_PLACES} more places (gpudoctor libs -v lists them)")
+    return "; ".join(parts)
 
 
 def _folder_of(path: str) -> str:
@@ -302,9 +305,9 @@ def group_facts(group: Group) -> tuple[str, ...]:
 
 def group_consequences(group: Group) -> tuple[str, ...]:
     """Return what else will not load for the same cause."""
-    head = group.head
-    rest = (m for m in group.misses[1:] if plain_name(m.resolution) != plain_name(head.resolution))
-    return unique(f"{plain_name(m.resolution)} will not load either" for m in rest)
+    headline = {m.blamed for m in group.misses if m.state == group.state}
+    asked_for = unique(plain_name(m.resolution) for m in group.misses)
+    return tuple(f"{name} will not load either" for name in asked_for if name not in headline)
 
 
 unresolved_library = Rule(
