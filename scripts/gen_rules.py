@@ -6,13 +6,12 @@ that `gpudoctor rule` prints them from an installed wheel.
 
 from __future__ import annotations
 
-import importlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from gpudoctor.cli.rule import every_rule
 from gpudoctor.rules.base import Rule
-from gpudoctor.rules.registry import RULES
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ROOT / "compat" / "rules"
@@ -28,15 +27,6 @@ AREAS = {
     "GPD9": "gpudoctor itself",
 }
 REPEAT = "python scripts/gen_rules.py"
-
-
-def every_rule() -> tuple[Rule, ...]:
-    """Return the rules of the registry and those on drift, by id."""
-    try:
-        drift: Sequence[Rule] = importlib.import_module("gpudoctor.drift.rules").DRIFT_RULES
-    except ModuleNotFoundError:
-        drift = ()
-    return tuple(sorted((*RULES, *drift), key=lambda rule: rule.id))
 
 
 def render_page(rule: Rule) -> str:

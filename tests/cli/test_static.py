@@ -105,12 +105,13 @@ def _bench() -> ModuleType:
 def test_cost_on_a_real_speech_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     from support.wheels import wheel_env
 
+    environment = wheel_env("ct2-460-cudnn91")
     for name in set(os.environ) - set(clean_environment()):
         monkeypatch.delenv(name, raising=False)
     bench = _bench()
-    costs = bench.compare(str(wheel_env("ct2-460-cudnn91")), runs=10)
+    costs = bench.compare(str(environment), runs=10)
     if costs.ratio > 3:  # another process may have had a core meanwhile: the promise is about the program
-        costs = bench.compare(str(wheel_env("ct2-460-cudnn91")), runs=20)
+        costs = bench.compare(str(environment), runs=20)
     assert costs.forbidden == ()
     assert costs.peak_mib < 40
     assert costs.ratio <= 3

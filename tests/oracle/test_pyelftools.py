@@ -16,7 +16,7 @@ from elftools.elf.gnuversions import GNUVerDefSection, GNUVerNeedSection
 from gpudoctor.loader.elf import ElfObject, SkippedElf, read_elf
 from gpudoctor.loader.symbols import read_symbols
 from gpudoctor.system.real import RealSystem
-from support.wheels import HOME
+from support.wheels import site_packages, wheel_env
 
 _FOLDERS = (
     "/lib/x86_64-linux-gnu",
@@ -142,9 +142,8 @@ def test_symbols_of_the_c_library_and_others() -> None:
 
 @pytest.mark.wheels
 def test_every_library_of_the_wheels() -> None:
-    if not HOME.is_dir():
-        pytest.skip("no wheel environment was built yet: run the other tests marked `wheels` first")
-    paths = objects(str(HOME))
+    environments = [wheel_env(slug) for slug in ("torch-251-ct2-460", "ct2-440-cudnn91", "ort-1202-cuda12")]
+    paths = objects(*(str(site_packages(environment)) for environment in environments))
     checked = 0
     for path in readable(paths):
         try:

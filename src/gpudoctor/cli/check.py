@@ -26,6 +26,7 @@ from gpudoctor.cli.common import (
     VerboseOption,
     emit,
     rendering,
+    request_for,
     take_or_read,
 )
 
@@ -46,6 +47,15 @@ def check(
         str | None,
         typer.Option("--against", metavar="LOCK", help="Fail on drift from this lock file.", rich_help_panel=VERDICT),
     ] = None,
+    deep: Annotated[
+        bool,
+        typer.Option(
+            "--deep",
+            help="Also run the judged environment: harmless calls, each in a child process, that show whether the "
+            "libraries really load. Needs no GPU; takes as long as its imports.",
+            rich_help_panel=VERDICT,
+        ),
+    ] = False,
     fail_on: Annotated[
         FailOn, typer.Option("--fail-on", help="Least level that gives exit status 1.", rich_help_panel=VERDICT)
     ] = FailOn.ERROR,
@@ -73,7 +83,7 @@ def check(
 ) -> int:
     """Judge an environment: will each consumer find its GPU libraries, and does the driver serve them?
 
-    Static: nothing of the judged environment is executed, nothing is written, no network is used.
+    Static without --deep: nothing of the judged environment is executed. Nothing is written, no network is used.
 
     Examples:
       gpudoctor check
@@ -82,17 +92,18 @@ def check(
 
       gpudoctor check --assume-driver 550.54.15 --assume-gpu "RTX 3090" --strict
 
+      gpudoctor check --deep --env-file /etc/default/asr
+
       gpudoctor check --against gpudoctor.lock
     """
     from gpudoctor.matrix.load import load_matrix
+    from gpudoctor.model.errors import UsageError
     from gpudoctor.report.build import build_report
     from gpudoctor.rules.engine import judge
     from gpudoctor.rules.registry import RULES
 
     matrix = load_matrix(matrix_file)
-    taken = take_or_read(
-        matrix=matrix,
-        snapshot=snapshot,
+    request = request_for(
         python=python,
         consumers=consumers,
         binary=binary,
@@ -101,12 +112,24 @@ def check(
         assume_driver=assume_driver,
         assume_gpu=assume_gpu,
     )
+    if deep and (snapshot is not None or binary is not None):
+        raise UsageError("--deep runs a Python environment of this machine; leave out --snapshot and --binary")
+    taken = take_or_read(matrix, snapshot, request)
     rules = RULES
     if against is not None:
         from gpudoctor.cli.lock import locked_rules
 
         rules = (*RULES, *locked_rules(against, taken, consumers=tuple(consumers or ()), live=snapshot is None))
-    verdict = judge(taken, matrix, tuple(select or ()), tuple(ignore or ()), rules)
+    selected, ignored = tuple(select or ()), tuple(ignore or ())
+    verdict = judge(taken, matrix, selected, ignored, rules)
+    if deep:
+        from gpudoctor.canary.deep import deepen
+        from gpudoctor.probes.take import find_process
+        from gpudoctor.system.real import RealSystem
+
+        system = RealSystem()
+        target = find_process(system, request)
+        verdict = deepen(system, matrix, target, taken, verdict, select=selected, ignore=ignored)
     report = build_report(verdict, taken, matrix, fail_on=fail_on.value, strict=strict, binary=binary)
     if report_format is Format.JSON:
         from gpudoctor.report.json import render_json

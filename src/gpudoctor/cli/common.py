@@ -11,6 +11,7 @@ import typer
 if TYPE_CHECKING:
     from gpudoctor.matrix.index import Matrix
     from gpudoctor.model.snapshot import Snapshot
+    from gpudoctor.probes.take import SnapshotRequest
 
 TARGET = "What is judged"
 ASSUME = "Judging for another machine"
@@ -138,10 +139,8 @@ ColorOption = Annotated[
 ]
 
 
-def take_or_read(
+def request_for(
     *,
-    matrix: Matrix,
-    snapshot: str | None = None,
     python: str | None = None,
     consumers: list[str] | None = None,
     binary: str | None = None,
@@ -149,27 +148,11 @@ def take_or_read(
     env_file: str | None = None,
     assume_driver: str | None = None,
     assume_gpu: list[str] | None = None,
-) -> Snapshot:
-    """Return the snapshot that the shared options ask for: one from a file, or one of this machine.
+) -> SnapshotRequest:
+    """Return what the shared options ask for."""
+    from gpudoctor.probes.take import SnapshotRequest
 
-    Raises:
-        GpuDoctorError: An option is wrong, or the file is no snapshot.
-    """
-    from gpudoctor.model.errors import UsageError
-    from gpudoctor.system.real import RealSystem
-
-    system = RealSystem()
-    if snapshot is not None:
-        if python or binary or env or env_file:
-            raise UsageError(
-                "--snapshot holds an environment already; leave out --python, --binary, --env and --env-file"
-            )
-        from gpudoctor.probes.replay import read_snapshot
-
-        return read_snapshot(system, snapshot, matrix, assume_driver, tuple(assume_gpu or ()))
-    from gpudoctor.probes.take import SnapshotRequest, take_snapshot
-
-    request = SnapshotRequest(
+    return SnapshotRequest(
         python=python,
         own_python=sys.executable,
         consumers=tuple(consumers or ()),
@@ -179,7 +162,27 @@ def take_or_read(
         assume_driver=assume_driver,
         assume_gpus=tuple(assume_gpu or ()),
     )
-    return take_snapshot(system, matrix, request)
+
+
+def take_or_read(matrix: Matrix, snapshot: str | None, request: SnapshotRequest) -> Snapshot:
+    """Return the snapshot that the shared options ask for: one from a file, or one of this machine.
+
+    Raises:
+        GpuDoctorError: An option is wrong, or the file is no snapshot.
+    """
+    from gpudoctor.model.errors import UsageError
+    from gpudoctor.system.real import RealSystem
+
+    system = RealSystem()
+    if snapshot is None:
+        from gpudoctor.probes.take import take_snapshot
+
+        return take_snapshot(system, matrix, request)
+    if request.python or request.binary or request.assignments or request.env_file:
+        raise UsageError("--snapshot holds an environment already; leave out --python, --binary, --env and --env-file")
+    from gpudoctor.probes.replay import read_snapshot
+
+    return read_snapshot(system, snapshot, matrix, request.assume_driver, request.assume_gpus)
 
 
 def emit(text: str, output: str | None) -> None:

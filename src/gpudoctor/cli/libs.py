@@ -18,6 +18,7 @@ from gpudoctor.cli.common import (
     VerboseOption,
     emit,
     rendering,
+    request_for,
     take_or_read,
 )
 
@@ -42,13 +43,15 @@ def libs(
     from gpudoctor.matrix.load import load_matrix
 
     taken = take_or_read(
-        matrix=load_matrix(matrix_file),
-        snapshot=snapshot,
-        python=python,
-        consumers=consumers,
-        binary=binary,
-        env=env,
-        env_file=env_file,
+        load_matrix(matrix_file),
+        snapshot,
+        request_for(
+            python=python,
+            consumers=consumers,
+            binary=binary,
+            env=env,
+            env_file=env_file,
+        ),
     )
     if report_format is Format.JSON:
         from gpudoctor.report.json import render_libs_json

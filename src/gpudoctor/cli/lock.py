@@ -20,6 +20,7 @@ from gpudoctor.cli.common import (
     PythonOption,
     SnapshotOption,
     emit,
+    request_for,
     take_or_read,
 )
 
@@ -80,15 +81,17 @@ def lock(
     before = None if output == "-" else read_existing_lock(output)
     matrix = load_matrix(matrix_file)
     taken = take_or_read(
-        matrix=matrix,
-        snapshot=snapshot,
-        python=python,
-        consumers=consumers,
-        binary=binary,
-        env=env,
-        env_file=env_file,
-        assume_driver=assume_driver,
-        assume_gpu=assume_gpu,
+        matrix,
+        snapshot,
+        request_for(
+            python=python,
+            consumers=consumers,
+            binary=binary,
+            env=env,
+            env_file=env_file,
+            assume_driver=assume_driver,
+            assume_gpu=assume_gpu,
+        ),
     )
     policy = driver.value if driver else before.driver.policy if before else "recorded"
     digests = NO_DIGESTS if snapshot is not None else digest_libraries(RealSystem(), taken)

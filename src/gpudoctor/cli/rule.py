@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gpudoctor.cli.common import Color, ColorOption, emit, rendering
+
+if TYPE_CHECKING:
+    from gpudoctor.rules.base import Rule
+
+
+def every_rule() -> tuple[Rule, ...]:
+    """Return all rules by id: those on a snapshot, and those that need a lock file or a deep check besides."""
+    from gpudoctor.canary.rules import CANARY_RULES
+    from gpudoctor.drift.rules import DRIFT_RULES
+    from gpudoctor.rules.registry import RULES
+
+    return tuple(sorted((*RULES, *DRIFT_RULES, *CANARY_RULES), key=lambda r: r.id))
 
 
 def rule(
@@ -17,12 +29,10 @@ def rule(
 
     Example: gpudoctor rule GPD201
     """
-    from gpudoctor.drift.rules import DRIFT_RULES
     from gpudoctor.report.text import render_rule_list, render_rule_page
-    from gpudoctor.rules.registry import RULES
 
     colored, width, ascii_only = rendering(color, None)
-    every = tuple(sorted((*RULES, *DRIFT_RULES), key=lambda r: r.id))
+    every = every_rule()
     if rule_id is None:
         emit(render_rule_list(every, colored=colored, width=width, ascii_only=ascii_only), None)
         return 0

@@ -18,6 +18,7 @@ from gpudoctor.cli.common import (
     OutputOption,
     PythonOption,
     emit,
+    request_for,
     take_or_read,
 )
 
@@ -51,14 +52,17 @@ def snapshot(
     from gpudoctor.report.json import render_document
 
     taken = take_or_read(
-        matrix=load_matrix(matrix_file),
-        python=python,
-        consumers=consumers,
-        binary=binary,
-        env=env,
-        env_file=env_file,
-        assume_driver=assume_driver,
-        assume_gpu=assume_gpu,
+        load_matrix(matrix_file),
+        None,
+        request_for(
+            python=python,
+            consumers=consumers,
+            binary=binary,
+            env=env,
+            env_file=env_file,
+            assume_driver=assume_driver,
+            assume_gpu=assume_gpu,
+        ),
     )
     if redact:
         from gpudoctor.probes.redact import redact_here

@@ -91,6 +91,7 @@ class ConsumerRun:
         self._entries: list[tuple[Mapped, EntryStep]] = []
         self._broken: LoadError | None = None
         self._first_request = 0
+        self._hooked: set[int] = set()
         self.process: Process
 
     def start(self, library_path: bool, before: tuple[Installed, ...]) -> None:
@@ -132,6 +133,7 @@ class ConsumerRun:
     # --- the import
 
     def _import(self, item: Installed) -> None:
+        self._run_hook(item)
         done: set[str] = set()
         phantoms = len(self.process.phantoms)
         for number, step in enumerate(item.consumer.entry):
@@ -144,6 +146,13 @@ class ConsumerRun:
         self._force_groups(item, done)
         missing = [e for e in self.process.phantoms[phantoms:] if not self._from_driver(e.culprit)]
         self._broken = missing[0] if missing else None
+
+    def _run_hook(self, item: Installed) -> None:
+        """Open what an import hook in the target opens before the package itself is looked for."""
+        for path in self._emulation.preloads(item.consumer.name):
+            first = len(self.process.maps)
+            self._opens(path, self._importer())
+            self._hooked.update(map(id, self.process.maps[first:]))
 
     def _take(self, item: Installed, step: EntryStep, *, with_preloads: bool) -> bool:
         """Take one step of an import; tell whether it loaded something."""
@@ -258,7 +267,9 @@ class ConsumerRun:
 
     def _linked_answer(self, requester: Mapped, name: str, family: Family, when: str) -> Resolution:
         asking = self._linked_asking(requester, name, family, when)
-        return linked_answer(self._matrix, self.process, asking, self._emulation.unknowns, self._first_request)
+        found = linked_answer(self._matrix, self.process, asking, self._emulation.unknowns, self._first_request)
+        hooked = found.outcome == "present" and id(self.process.find_loaded(name)) in self._hooked
+        return msgspec.structs.replace(found, found_via="preload") if hooked else found
 
     def _linked_before_break(self, told: set[str]) -> Iterable[Resolution]:
         """Yield what was asked for by an entry that failed as a whole, for a version or a symbol."""
@@ -301,6 +312,7 @@ class ConsumerRun:
                 continue
             request = request_for(self.process, name, first)
             via = request.found_via if request is not None and was_there is None else None
+            via = "preload" if id(mapped) in self._hooked else via
             own = [r for r in self.process.log[first:] if r.name in asking.names]
             return present(asking, name, mapped, via or "already-loaded", steps_of(own))
         failed = [r for r in self.process.log[first:] if r.name in asking.names or r.error is not None]

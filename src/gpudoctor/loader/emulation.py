@@ -46,7 +46,7 @@ class Emulation:
         self._target = target
         self.executable = _read_executable(system, target.executable)
         self.files = Files(system, target.cwd, self.executable.machine)
-        self.unknowns: list[str] = []
+        self.unknowns: list[str] = list(target.doubts)
         interpreter = self.executable.interpreter
         if interpreter is None:
             raise CannotEmulate(f"{target.executable} is linked statically and loads no libraries")
@@ -73,6 +73,10 @@ class Emulation:
                 pass
         if self._target.environment.get("LD_AUDIT"):
             self.unknowns.append("LD_AUDIT is set: an audit library may answer every search otherwise")
+
+    def preloads(self, consumer: str) -> tuple[str, ...]:
+        """Return what an import hook opens before a consumer is imported."""
+        return tuple(path for p in self._target.preloads if p.consumer == consumer for path in p.paths)
 
     def process(
         self,

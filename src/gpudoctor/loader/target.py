@@ -9,6 +9,18 @@ import msgspec
 from gpudoctor.model.snapshot import ElfFacts, Resolution
 
 
+class Preload(msgspec.Struct, frozen=True):
+    """Libraries that an import hook in the target opens by absolute path when a package is imported.
+
+    Attributes:
+        consumer: Import name of the package.
+        paths: The libraries, dependencies first.
+    """
+
+    consumer: str
+    paths: tuple[str, ...]
+
+
 class Target(msgspec.Struct, frozen=True):
     """A process to be emulated.
 
@@ -19,6 +31,8 @@ class Target(msgspec.Struct, frozen=True):
         environment: Its environment variables, in full.
         cwd: Its working directory (empty and relative search elements mean this).
         secure_execution: True when the loader will ignore LD_LIBRARY_PATH (set-user-id, file capabilities).
+        preloads: What gpudoctor's import hook in the target opens before a consumer's own import.
+        doubts: Why the process may find libraries in ways that cannot be emulated.
     """
 
     executable: str
@@ -27,6 +41,8 @@ class Target(msgspec.Struct, frozen=True):
     environment: Mapping[str, str]
     cwd: str
     secure_execution: bool = False
+    preloads: tuple[Preload, ...] = ()
+    doubts: tuple[str, ...] = ()
 
 
 class LoaderAnswer(msgspec.Struct, frozen=True):

@@ -35,6 +35,7 @@ from gpudoctor.probes.host import probe_host
 from gpudoctor.probes.interpreter import find_target, probe_interpreter
 from gpudoctor.probes.libraries import probe_libraries
 from gpudoctor.probes.nvml import NvmlAnswer, finish_nvml, nvml_not_asked, start_nvml
+from gpudoctor.probes.preloads import probe_preloads
 from gpudoctor.probes.search_path import probe_search_path
 from gpudoctor.probes.shared_files import probe_shared_files
 from gpudoctor.probes.text import json_safe
@@ -133,6 +134,17 @@ def take_snapshot(system: ReadSystem, matrix: Matrix, request: SnapshotRequest) 
     return json_safe(taken)  # paths keep their raw bytes until here: only so can they be opened
 
 
+def find_process(system: ReadSystem, request: SnapshotRequest) -> Target:
+    """Return the process that a request is about: what a deep check starts and a repair is for.
+
+    Raises:
+        UsageError: The request names something that is not there.
+        InputFileError: The file of `--env-file` cannot be read.
+    """
+    judged = judged_environment(system, request.assignments, (request.env_file,) if request.env_file else ())
+    return _target(system, _interpreter(system, request, judged.environment), request, judged.environment)
+
+
 def _check_consumers(matrix: Matrix, names: tuple[str, ...]) -> None:
     for name in names:
         if name not in matrix.consumers:
@@ -153,13 +165,21 @@ def _target(
         # Libraries that belong to no program are judged as if our own interpreter opened them.
         executable = request.own_python or "/bin/sh"
         return Target(executable=executable, prefix="", site_dirs=(), environment=environment, cwd=system.cwd())
+    return target_of(system, found, environment)
+
+
+def target_of(system: ReadSystem, interpreter: Interpreter, environment: Mapping[str, str]) -> Target:
+    """Return the process that an interpreter starts under an environment, import hooks of ours included."""
+    hook = probe_preloads(system, interpreter.site_dirs)
     return Target(
-        executable=found.executable,
-        prefix=found.prefix,
-        site_dirs=found.site_dirs,
+        executable=interpreter.executable,
+        prefix=interpreter.prefix,
+        site_dirs=interpreter.site_dirs,
         environment=environment,
         cwd=system.cwd(),
-        secure_execution=value_of(found.secure_execution) or False,
+        secure_execution=value_of(interpreter.secure_execution) or False,
+        preloads=hook.preloads,
+        doubts=hook.doubts,
     )
 
 

@@ -16,8 +16,9 @@ from gpudoctor.rules.internal import rule_failed
 from gpudoctor.rules.registry import RULES
 
 _RANK = {"error": 0, "warning": 1, "note": 2}
-# Rules that are not in the registry, for they need a lock file besides the snapshot; still good names to select by.
-_DRIFT_IDS = ("GPD151", "GPD251", "GPD252", "GPD451", "GPD452", "GPD551")
+# Rules outside the registry, for they need more than a snapshot (a lock file, a deep check): good names all the same.
+_OTHER_IDS = ("GPD151", "GPD211", "GPD212", "GPD213", "GPD251", "GPD252", "GPD451", "GPD452", "GPD551")
+_OTHER_NAMES = ("canary-failed", "version-disagrees", "emulator-disagrees")
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -77,6 +78,13 @@ def judge(
     )
 
 
+def is_selected(finding: Finding, select: Sequence[str], ignore: Sequence[str]) -> bool:
+    """Tell whether a finding of a rule outside the registry is wanted; see judge."""
+    return (not select or _is_named(finding.rule, finding.name, select)) and not _is_named(
+        finding.rule, finding.name, ignore
+    )
+
+
 def sort_findings(findings: Sequence[Finding]) -> tuple[Finding, ...]:
     """Return findings worst first, then by rule id, then by subject."""
     return tuple(sorted(findings, key=lambda f: (_RANK[f.level], f.rule, f.subject.kind, f.subject.name, f.message)))
@@ -103,12 +111,17 @@ def _place(error: Exception) -> str:
 
 
 def _named(rule: Rule, names: Sequence[str]) -> bool:
-    return any(rule.name == n.strip().lower() or rule.id.startswith(n.strip().upper()) for n in names if n.strip())
+    return _is_named(rule.id, rule.name, names)
+
+
+def _is_named(rule_id: str, name: str, names: Sequence[str]) -> bool:
+    return any(name == n.strip().lower() or rule_id.startswith(n.strip().upper()) for n in names if n.strip())
 
 
 def _check_names(names: Sequence[str], rules: Sequence[Rule]) -> None:
     for name in names:
         wanted = name.strip()
-        drift = (bool(wanted) and any(i.startswith(wanted.upper()) for i in _DRIFT_IDS)) or wanted.endswith("-drift")
-        if not drift and not any(_named(rule, (name,)) for rule in rules):
+        other = wanted.endswith("-drift") or wanted in _OTHER_NAMES
+        other = other or (bool(wanted) and any(i.startswith(wanted.upper()) for i in _OTHER_IDS))
+        if not other and not any(_named(rule, (name,)) for rule in rules):
             raise UsageError(f"no rule is called {name!r}, and no rule id begins with it; `gpudoctor rule` lists them")
