@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from gpudoctor.drift.lock import Lock
+from gpudoctor.fix.render_env import EnvDocument
 from gpudoctor.matrix.types import MatrixData, MatrixFile
 from gpudoctor.model.finding import Report
 from gpudoctor.model.libs import LibsDocument
@@ -24,6 +25,7 @@ DOCUMENTS: dict[str, tuple[type[Any], str]] = {
     "snapshot": (Snapshot, "gpudoctor snapshot"),
     "report": (Report, "gpudoctor check --format json"),
     "libs": (LibsDocument, "gpudoctor libs --format json"),
+    "env": (EnvDocument, "gpudoctor env --shell json"),
     "lock": (Lock, "gpudoctor lock"),
     "matrix-file": (MatrixFile, "a YAML file of compat/, and --matrix FILE"),
     "matrix": (MatrixData, "the compiled matrix"),

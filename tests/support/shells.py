@@ -17,7 +17,7 @@ PRINTER = "import os,sys;sys.stdout.buffer.write(os.environb[os.fsencode(sys.arg
 
 
 def need_program(name: str, package: str, folders: tuple[str, ...] = ()) -> str:
-    """Return a program's path, from Debian's archive when it is missing; where that fails too, CI fails and others skip."""
+    """Return a program's path, installed when it is missing; where that fails too, CI fails and others skip."""
     found = _find(name, folders)
     if found is None:
         with FileLock(Path(tempfile.gettempdir()) / "gpudoctor-tests-apt.lock"):

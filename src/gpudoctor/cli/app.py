@@ -20,6 +20,8 @@ EXIT_INTERRUPTED = 130
 COMMANDS = {
     "check": ("check", "check"),
     "libs": ("libs", "libs"),
+    "run": ("run", "run"),
+    "env": ("env", "env"),
     "snapshot": ("snapshot", "snapshot"),
     "lock": ("lock", "lock"),
     "rule": ("rule", "rule"),
@@ -56,11 +58,12 @@ def build_app(names: Iterable[str] = tuple(COMMANDS)) -> typer.Typer:
     app.callback()(root)
     for name in names:
         module, attribute = COMMANDS[name]
-        command = getattr(import_module(f"gpudoctor.cli.{module}"), attribute)
+        imported = import_module(f"gpudoctor.cli.{module}")
+        command = getattr(imported, attribute)
         if isinstance(command, typer.Typer):
             app.add_typer(command, name=name)
         else:
-            app.command(name)(command)
+            app.command(name, context_settings=getattr(imported, "CONTEXT_SETTINGS", None))(command)
     return app
 
 

@@ -1,0 +1,190 @@
+"""The settings for a process that is about to start: only what they need is looked at, and the driver is not asked."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+from gpudoctor.fix.candidates import Scene
+from gpudoctor.fix.refusals import Refusal
+from gpudoctor.fix.settings import VARIABLE, Resolver, Settings, settings_for
+from gpudoctor.loader.target import LoaderAnswer, Target
+from gpudoctor.matrix.index import Matrix
+from gpudoctor.model.errors import UsageError
+from gpudoctor.model.fact import value_of
+from gpudoctor.probes.distributions import probe_distributions
+from gpudoctor.probes.interpreter import find_target, probe_interpreter
+from gpudoctor.probes.libraries import probe_libraries
+from gpudoctor.probes.preloads import probe_preloads
+from gpudoctor.probes.toolkits import probe_toolkits
+from gpudoctor.probes.variables import judged_environment
+from gpudoctor.system.protocol import CannotLook, NotThere, ReadSystem
+
+_PYTHON = re.compile(r"python(\d+(\.\d+)?t?)?(\.exe)?|pypy3?")
+# What pip and uv write where the interpreter's path is too long for a `#!` line, or holds a blank.
+_LONG_SHEBANG = re.compile(rb"#!/bin/sh\n'''exec' (?:\"([^\"\n]+)\"|'([^'\n]+)'|(\S+)) ")
+_SHEBANG = re.compile(rb"#![ \t]*([^ \t\n]+)[^\n]*\n")
+
+
+class SettingsRequest(msgspec.Struct, frozen=True):
+    """For which process settings are wanted.
+
+    Attributes:
+        python: Interpreter or environment folder; None for the default.
+        own_python: The interpreter that runs gpudoctor.
+        consumers: Names as in `--for`; empty for all that are installed.
+        binary: Native program or folder to serve instead of a Python environment.
+        assignments: `NAME=VALUE` as in `--env`.
+        env_file: File as in `--env-file`.
+        command: The program to be run and its arguments; where it is a Python of some environment, or a script of one,
+            that environment is the default.
+    """
+
+    python: str | None = None
+    own_python: str | None = None
+    consumers: tuple[str, ...] = ()
+    binary: str | None = None
+    assignments: tuple[str, ...] = ()
+    env_file: str | None = None
+    command: tuple[str, ...] = ()
+
+
+class ProcessSettings(msgspec.Struct, frozen=True):
+    """The answer for a process.
+
+    Attributes:
+        environment: All variables that it starts with, but for the answer.
+        answer: What to set, or why nothing helps.
+    """
+
+    environment: Mapping[str, str]
+    answer: Settings | Refusal
+
+
+def process_settings(system: ReadSystem, matrix: Matrix, request: SettingsRequest) -> ProcessSettings:
+    """Return the environment of a process and what its consumers need in it.
+
+    Raises:
+        UsageError: The request names something that is not there.
+        InputFileError: The file of `--env-file` cannot be read.
+    """
+    _check_consumers(matrix, request.consumers)
+    files = (request.env_file,) if request.env_file else ()
+    environment = judged_environment(system, request.assignments, files).environment
+    if system.os_name != "linux":
+        reason = f"only glibc's loader is emulated, not that of {system.os_name}: no settings can be computed here"
+        return ProcessSettings(environment, Refusal(kind="unknown", reason=reason))
+    target = _target(system, request, environment)
+    resolve = _resolver(system, matrix, request)
+    answer = resolve(target)
+    scene = Scene(answer.resolutions, ())
+    if request.binary is not None and not answer.resolutions and answer.unknowns:
+        reason = f"what {request.binary} will load is not known: {'; '.join(answer.unknowns)}"
+        return ProcessSettings(environment, Refusal(kind="unknown", reason=reason))
+    # Where everything loads, what LD_LIBRARY_PATH put there may still be of two builds.
+    if target.environment.get(VARIABLE) or any(r.outcome != "present" for r in answer.resolutions):
+        scene = _whole_scene(system, matrix, target, answer, _beside(system, request.binary))
+    return ProcessSettings(environment, settings_for(system, matrix, target, scene, resolve=resolve))
+
+
+def _check_consumers(matrix: Matrix, names: Iterable[str]) -> None:
+    for name in names:
+        if name not in matrix.consumers:
+            raise UsageError(f"--for {name!r}: no such consumer; there are: {', '.join(sorted(matrix.consumers))}")
+
+
+def _resolver(system: ReadSystem, matrix: Matrix, request: SettingsRequest) -> Resolver:
+    binary = request.binary
+    if binary is not None:
+        from gpudoctor.loader.binary import resolve_binary
+
+        return lambda target: resolve_binary(system, matrix, target, binary)
+    from gpudoctor.loader.consumers import resolve_consumers
+
+    return lambda target: resolve_consumers(system, matrix, target, request.consumers or None)
+
+
+def _beside(system: ReadSystem, binary: str | None) -> tuple[str, ...]:
+    """Return the folder of a native program, whose libraries often lie beside it; a folder stands for itself."""
+    if binary is None:
+        return ()
+    path = posixpath.normpath(posixpath.join(system.cwd(), binary))
+    try:
+        return (path if system.stat(path).kind == "directory" else posixpath.dirname(path),)
+    except (NotThere, CannotLook):
+        return ()
+
+
+def _whole_scene(
+    system: ReadSystem, matrix: Matrix, target: Target, answer: LoaderAnswer, extra_dirs: tuple[str, ...]
+) -> Scene:
+    distributions = probe_distributions(system, target.site_dirs, target.prefix)
+    toolkits = value_of(probe_toolkits(system)) or ()
+    libraries = probe_libraries(
+        system,
+        matrix,
+        site_dirs=target.site_dirs,
+        prefix=target.prefix,
+        distributions=distributions,
+        toolkits=toolkits,
+        extra_dirs=extra_dirs,
+        resolutions=answer.resolutions,
+        elf=answer.elf,
+    )
+    return Scene(answer.resolutions, libraries, distributions, tuple(t.directory for t in toolkits))
+
+
+def _target(system: ReadSystem, request: SettingsRequest, environment: Mapping[str, str]) -> Target:
+    if request.binary is not None and request.python is None:
+        # Libraries that belong to no program are judged as if our own interpreter opened them.
+        executable = request.own_python or "/bin/sh"
+        return Target(executable=executable, prefix="", site_dirs=(), environment=environment, cwd=system.cwd())
+    found = probe_interpreter(system, _interpreter(system, request), environment)
+    hook = probe_preloads(system, found.site_dirs)
+    return Target(
+        executable=found.executable,
+        prefix=found.prefix,
+        site_dirs=found.site_dirs,
+        environment=environment,
+        cwd=system.cwd(),
+        secure_execution=value_of(found.secure_execution) or False,
+        preloads=hook.preloads,
+        doubts=hook.doubts,
+    )
+
+
+def _interpreter(system: ReadSystem, request: SettingsRequest) -> str:
+    """Return the interpreter meant: the one named, else that of the command, else the default."""
+    if request.python is None and request.command:
+        named = interpreter_of(system, request.command)
+        if named is not None:
+            try:
+                return find_target(system, named, request.own_python)
+            except UsageError:
+                pass  # a program called python that is none: the default counts, and running it is the user's wish
+    return find_target(system, request.python, request.own_python)
+
+
+def interpreter_of(system: ReadSystem, command: Sequence[str]) -> str | None:
+    """Return the Python that a program found on disk is, or is run by; None when it is another program.
+
+    Args:
+        system: The machine.
+        command: Path of the program, and its arguments.
+    """
+    program = command[0]
+    if _PYTHON.fullmatch(posixpath.basename(program)):
+        return program
+    try:
+        start = system.read_bytes(program, 4096)
+    except (NotThere, CannotLook):
+        return None
+    long = _LONG_SHEBANG.match(start)
+    match = long or _SHEBANG.match(start)
+    if match is None:
+        return None
+    path = next(group for group in match.groups() if group).decode("utf-8", "surrogateescape")
+    return path if _PYTHON.fullmatch(posixpath.basename(path)) else None
