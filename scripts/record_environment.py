@@ -3,7 +3,8 @@
 Usage: scripts/record_environment.py SLUG [options of `gpudoctor snapshot`]
 
 The snapshot is redacted, and the environment is shown as /srv/app/.venv on an interpreter in /opt/python. Read both
-files before you commit them: `expected.json` is what gpudoctor says today, and it is your reading that makes it right. A slug that ends in `-ok` must have no finding and nothing open.
+files before you commit them: `expected.json` is what gpudoctor says today, and it is your reading that makes it right.
+A slug that ends in `-ok` must have no finding and nothing open.
 """
 
 from __future__ import annotations
