@@ -30,6 +30,8 @@ DOCUMENTS: dict[str, tuple[type[Any], str]] = {
     "matrix-file": (MatrixFile, "a YAML file of compat/, and --matrix FILE"),
     "matrix": (MatrixData, "the compiled matrix"),
 }
+# On 3.10 msgspec fails at generic types whose argument is a tuple.
+OLDEST_PYTHON = (3, 11)
 
 
 def schema_text(name: str) -> str:
@@ -71,6 +73,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when a committed file is stale")
     arguments = parser.parse_args()
+    if sys.version_info < OLDEST_PYTHON:
+        print("msgspec draws these schemas on Python 3.11 and later; nothing was compared")
+        return 0
     FOLDER.mkdir(exist_ok=True)
     wanted = {FOLDER / f"{name}.json": schema_text(name) for name in DOCUMENTS}
     stale = [path for path, text in wanted.items() if not path.is_file() or path.read_text("utf-8") != text]

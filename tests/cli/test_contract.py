@@ -158,3 +158,77 @@ class TestTerminals:
             page = gpudoctor("rule", rule_id)
             assert page.returncode == 0
             assert page.stdout.startswith(f"# {rule_id} ")
+
+
+class TestOutput:
+    def test_a_full_device_is_one_sentence(self, bare_env: Path) -> None:
+        with open("/dev/full", "w") as full:
+            done = subprocess.run(
+                [GPUDOCTOR, "check", "--python", bare_env],
+                env=clean_environment(),
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+                check=False,
+            )
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+        assert "cannot write to standard output" in done.stderr
+
+    @pytest.mark.parametrize("arguments", [(), ("--format", "json")], ids=["text", "json"])
+    def test_a_closed_standard_output_is_one_sentence(self, arguments: tuple[str, ...], bare_env: Path) -> None:
+        done = gpudoctor("check", "--python", bare_env, *arguments, wrapper=("sh", "-c", 'exec "$@" >&-', "sh"))
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+
+    @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
+    def test_any_terminal_gets_a_valid_document(self, encoding: str, bare_env: Path, tmp_path: Path) -> None:
+        named = tmp_path / "tränë-環境"
+        named.symlink_to(bare_env)
+        for command in (("check", "--format", "json"), ("libs", "--format", "json"), ("snapshot", "--no-redact")):
+            done = subprocess.run(
+                [GPUDOCTOR, *command, "--python", named],
+                env=clean_environment(PYTHONIOENCODING=encoding),
+                capture_output=True,
+                check=False,
+            )
+            assert done.returncode == 0, done.stderr
+            json.loads(done.stdout.decode("utf-8"))
+
+    @pytest.mark.parametrize(
+        "command", [("--help",), ("check", "--help"), ("run", "--help"), ("matrix", "list"), ("rule", "GPD201")]
+    )
+    def test_help_and_pages_fit_an_ascii_terminal(self, command: tuple[str, ...]) -> None:
+        done = gpudoctor(*command, PYTHONIOENCODING="ascii")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.isascii()
+
+    def test_a_path_that_is_no_utf_8_does_not_break_the_document(self, tmp_path: Path) -> None:
+        folder = os.fsdecode(bytes(tmp_path) + b"/\xff")
+        os.mkdir(folder)
+        done = gpudoctor("check", "--binary", folder, "--format", "json")
+        assert json.loads(done.stdout)["target"]["binary"].endswith("\\udcff")
+
+    def test_wrong_usage_repeats_nothing_that_a_terminal_obeys(self) -> None:
+        done = gpudoctor("check", "a\x9b31m\u202eb", "\x07")
+        assert done.returncode == 2
+        assert not [c for c in done.stderr if c != "\n" and not c.isprintable()]
+
+
+class TestNothingToJudge:
+    def test_a_consumer_that_is_not_installed_is_refused(self, bare_env: Path, snapshot_file: Path) -> None:
+        for source in (("--python", bare_env), ("--snapshot", snapshot_file)):
+            done = gpudoctor("check", *source, "--for", "torch")
+            assert done.returncode == 2
+            assert "--for torch" in done.stderr
+            assert "not installed" in done.stderr
+
+    def test_a_consumer_that_nobody_knows_is_refused_for_a_snapshot_too(self, snapshot_file: Path) -> None:
+        done = gpudoctor("check", "--snapshot", snapshot_file, "--for", "nobody")
+        assert (done.returncode, "no such consumer" in done.stderr) == (2, True)
+
+    def test_a_program_that_links_no_gpu_library_is_open_not_fine(self, tmp_path: Path) -> None:
+        for binary in ("/bin/true", tmp_path):
+            done = gpudoctor("check", "--binary", binary, "--format", "json")
+            reasons = [q["reason"] for q in json.loads(done.stdout)["open"] if q["rule"] == "GPD201"]
+            assert len(reasons) == 1
+            assert "links no GPU library" in reasons[0]
+            assert gpudoctor("check", "--binary", binary, "--strict").returncode in (1, 3)

@@ -101,7 +101,9 @@ class TestRunTakesTheProgramsPlace:
         assert done.stderr == b""
 
     def test_an_interrupt_from_the_terminal_ends_it_as_without_us(self, plain: Path) -> None:
-        with start("sleep", "60", start_new_session=True) as process:
+        # A job in the background (`pytest … &`) ignores the signal, and what it starts inherits that.
+        heeding = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+        with start("sleep", "60", start_new_session=True, **heeding) as process:
             _wait_for_exec(process.pid, b"sleep")
             os.killpg(process.pid, signal.SIGINT)
             assert process.wait(30) == -signal.SIGINT
@@ -159,6 +161,13 @@ class TestRunArguments:
         done = gpudoctor("run", "--python", plain, "--", name)
         assert done.returncode == 127
         assert done.stderr.count("\n") == 1
+
+    def test_127_although_a_folder_of_path_cannot_be_looked_into(self, plain: Path, tmp_path: Path) -> None:
+        (tmp_path / "loop").symlink_to("loop")
+        done = gpudoctor(
+            "run", "--python", plain, "--", "no-such-program", PATH=f"{tmp_path}/loop:{os.environ['PATH']}"
+        )
+        assert done.returncode == 127
 
     def test_127_a_script_whose_interpreter_is_not_there(self, plain: Path, tmp_path: Path) -> None:
         script = tmp_path / "script"

@@ -115,3 +115,59 @@ def test_cost_on_a_real_speech_environment(monkeypatch: pytest.MonkeyPatch) -> N
     assert costs.forbidden == ()
     assert costs.peak_mib < 40
     assert costs.ratio <= 3
+
+
+# A library or program that leaves a file behind as soon as it is loaded.
+SPRING = """
+#include <fcntl.h>
+#include <unistd.h>
+__attribute__((constructor)) static void spring(void) { close(open(TRAP, O_CREAT | O_WRONLY, 0644)); }
+int nvmlInit_v2(void) { return 0; }
+int cuInit(unsigned flags) { return 0; }
+int main(void) { return 0; }
+"""
+
+
+def _compile(output: Path, trap: Path, *options: str) -> Path:
+    output.parent.mkdir(parents=True, exist_ok=True)
+    define = f'-DTRAP="{trap}"'
+    command = ["gcc", "-x", "c", "-", "-fPIC", define, "-o", str(output), *options]
+    subprocess.run(command, input=SPRING, text=True, check=True)
+    return output
+
+
+@pytest.mark.parametrize("soname", ["libnvidia-ml.so.1", "libcuda.so.1", "libm.so.6"])
+def test_no_library_of_the_target_is_loaded(soname: str, booby_trapped: tuple[Path, Path], tmp_path: Path) -> None:
+    env, _ = booby_trapped
+    trap = tmp_path / "loaded"
+    library = _compile(env / "lib" / "gpu" / soname, trap, "-shared", f"-Wl,-soname,{soname}")
+    done = gpudoctor("check", "--python", env, "--env", f"LD_LIBRARY_PATH={library.parent}", "--format", "json")
+    assert "Traceback" not in done.stderr
+    assert not trap.exists()
+    subprocess.run([sys.executable, "-c", f"import ctypes; ctypes.CDLL({str(library)!r})"], check=True)
+    assert trap.exists()
+
+
+def test_a_driver_library_of_the_target_is_open_not_fine(booby_trapped: tuple[Path, Path], tmp_path: Path) -> None:
+    env, _ = booby_trapped
+    library = _compile(
+        env / "lib" / "gpu" / "libnvidia-ml.so.1", tmp_path / "loaded", "-shared", "-Wl,-soname,libnvidia-ml.so.1"
+    )
+    done = gpudoctor("snapshot", "--python", env, "--env", f"LD_LIBRARY_PATH={library.parent}", "--no-redact")
+    nvml = next(p for p in json.loads(done.stdout)["probes"] if p["probe"] == "nvml")
+    assert nvml["status"] == "failed"
+    assert "belongs to what is judged" in nvml["detail"]
+
+
+def test_what_a_program_names_as_its_elf_interpreter_is_not_started(tmp_path: Path) -> None:
+    trap, env = tmp_path / "started", tmp_path / "venv"
+    # Beside the environment, not in it.
+    loader = _compile(tmp_path / "tools" / "ld-linux-x86-64.so.2", trap)
+    python = _compile(env / "bin" / "python", tmp_path / "ran", f"-Wl,--dynamic-linker={loader}")
+    (env / "pyvenv.cfg").write_text("home = /usr/bin\nversion = 3.11.7\n")
+    for arguments in (("--python", env), ("--binary", python)):
+        done = gpudoctor("check", *arguments, "--format", "json")
+        assert "Traceback" not in done.stderr
+        assert not trap.exists()
+    subprocess.run([loader], check=True)
+    assert trap.exists()

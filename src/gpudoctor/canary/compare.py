@@ -20,6 +20,8 @@ NOT_LOADED = re.compile(
     r"Unable to load any of|Could not load library|is not found or cannot be loaded|cannot open shared object"
     r"|undefined symbol|invalid ELF header|file too short|version `[^']*' not found"
 )
+# cuDNN 8's parts link libcuda: without a driver they cannot load, which is the driver's cause and no disagreement.
+_NO_DRIVER = re.compile(r"libcuda\.so\.1: cannot open shared object")
 _LIBRARY = re.compile(r"(lib[A-Za-z0-9_+-]+)\.so")
 
 
@@ -86,7 +88,8 @@ def _exercising(resolution: Resolution, stem: str, steps: Iterable[CanaryStep]) 
     """Yield the steps that open a library, the earliest first."""
     for step in steps:
         if step.name == LISTED:
-            if resolution.requester == posixpath.basename(PROVIDER):
+            # A listing runs no code: what the provider opens by itself later is not in it.
+            if resolution.requester == posixpath.basename(PROVIDER) and resolution.link == "needed":
                 yield step
         elif step.name == IMPORT:
             if resolution.link == "needed" and resolution.when == "at import":
@@ -107,7 +110,8 @@ def _observed(system: ReadSystem, resolution: Resolution, stem: str, step: Canar
             return f"{mapped[0]} was loaded" if mapped else "it was not loaded"
         blamed = step.outcome in ("failed", "crashed") and stem in libraries_named(step)
         words = f"{step.reason or ''}\n{step.stderr_excerpt or ''}"
-        return "it was not loaded: " + _last_words(step) if blamed and NOT_LOADED.search(words) else ""
+        refused = blamed and NOT_LOADED.search(words) and not _NO_DRIVER.search(words)
+        return "it was not loaded: " + _last_words(step) if refused else ""
     # Of a library whose dependency is missing, the listing shows the file all the same.
     itself = resolution.failure == "missing" and (resolution.culprit is None or stem_of(resolution.culprit) == stem)
     if mapped and (step.outcome == "ok" or (step.name == LISTED and itself)):

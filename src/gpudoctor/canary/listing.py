@@ -23,6 +23,9 @@ PROVIDER = "onnxruntime/capi/libonnxruntime_providers_cuda.so"
 STEP = "provider-libraries"
 _ENTRY = re.compile(r"^\t(\S+) => (not found|.+?)(?: \(0x[0-9a-f]+\))?$", re.MULTILINE)
 
+# What was preloaded by path is listed without an arrow.
+_BY_PATH = re.compile(r"^\t(/.+?) \(0x[0-9a-f]+\)$", re.MULTILINE)
+
 
 @dataclass(frozen=True, slots=True)
 class Listing:
@@ -31,6 +34,7 @@ class Listing:
     Attributes:
         name: Name of its step.
         argv: Its command line.
+        preloads: What an import hook has opened by then.
     """
 
     system: ReadSystem
@@ -40,6 +44,7 @@ class Listing:
     child: Child | None
     reason: str | None = None
     name: str = STEP
+    preloads: tuple[str, ...] = ()
 
     def step(self) -> CanaryStep:
         """Wait for the listing and return it as a step."""
@@ -49,7 +54,7 @@ class Listing:
     def trace(self, environment: Mapping[str, str]) -> str:
         """List once more and return the loader's own account."""
         try:
-            result = self.system.start(self.argv, _listing(traced(environment)), self.limit_s).result()
+            result = self.system.start(self.argv, _listing(traced(environment), self.preloads), self.limit_s).result()
         except CannotLook as error:
             return error.reason
         return result.stderr.decode("utf-8", "replace")
@@ -77,21 +82,29 @@ def start_listing(
         why = "the interpreter has a DT_RPATH, which takes part in its searches and in no listing"
         return Listing(system, matrix, (), limit_s, None, why)
     argv = (executable.interpreter, provider)
+    preloads = tuple(path for p in target.preloads if p.consumer == "onnxruntime" for path in p.paths)
+    if any(set(path) & set(" :") for path in preloads):
+        why = "the folder's name holds a blank or a colon, so that a listing cannot be told what the import hook opens"
+        return Listing(system, matrix, argv, limit_s, None, why)
     try:
-        child = system.start(argv, _listing(environment), limit_s)
+        child = system.start(argv, _listing(environment, preloads), limit_s)
     except CannotLook as error:
         return Listing(system, matrix, argv, limit_s, None, error.reason)
-    return Listing(system, matrix, argv, limit_s, child)
+    return Listing(system, matrix, argv, limit_s, child, preloads=preloads)
 
 
-def _listing(environment: Mapping[str, str]) -> dict[str, str]:
+def _listing(environment: Mapping[str, str], preloads: tuple[str, ...]) -> dict[str, str]:
     # `--list` stops at the first library that is missing; this goes on, as ldd does.
-    return {**environment, "LD_TRACE_LOADED_OBJECTS": "1"}
+    listing = {**environment, "LD_TRACE_LOADED_OBJECTS": "1"}
+    if preloads:  # stands for the import hook, which no listing runs
+        listing["LD_PRELOAD"] = ":".join((*preloads, *filter(None, (environment.get("LD_PRELOAD"),))))
+    return listing
 
 
 def _read(result: ChildResult, matrix: Matrix, provider: str) -> CanaryStep:
     text = result.stdout.decode("utf-8", "replace")
-    ours = [(name, path) for name, path in _ENTRY.findall(text) if matrix.family_of(name.rpartition("/")[2])]
+    entries = [*_ENTRY.findall(text), *((path, path) for path in _BY_PATH.findall(text))]
+    ours = [(name.rpartition("/")[2], path) for name, path in entries if matrix.family_of(name.rpartition("/")[2])]
     # What only the driver brings is the driver's fault, and judged there.
     missing = [n for n, path in ours if path == "not found" and not _from_driver(matrix, n)]
     found = tuple(path for _, path in ours if path != "not found")

@@ -5,12 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from importlib import import_module
-from typing import Annotated
+from io import StringIO, TextIOWrapper
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
 from gpudoctor import __version__
 from gpudoctor.model.errors import GpuDoctorError
+
+if TYPE_CHECKING:
+    import click
 
 EXIT_USAGE = 2
 EXIT_INTERNAL = 70
@@ -76,6 +80,7 @@ def run(arguments: list[str] | None = None) -> int:
     """Run one command and return the exit status; every error becomes one sentence on standard error."""
     import click
 
+    _accept_any_text()
     arguments = sys.argv[1:] if arguments is None else arguments
     command = typer.main.get_command(build_app(_named(arguments)))
     try:
@@ -84,8 +89,7 @@ def run(arguments: list[str] | None = None) -> int:
         error.show()
         return EXIT_USAGE
     except click.ClickException as error:
-        error.show()
-        return EXIT_USAGE
+        return _wrong_usage(error)
     except (click.Abort, KeyboardInterrupt):
         return EXIT_INTERRUPTED
     except GpuDoctorError as error:
@@ -97,10 +101,34 @@ def run(arguments: list[str] | None = None) -> int:
     return result if isinstance(result, int) else 0
 
 
+def _accept_any_text() -> None:
+    """Let a terminal that lacks a character get it as an escape: `--help` and names from outside hold any."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _wrong_usage(error: click.ClickException) -> int:
+    """Print what click says of an argument, with whatever the argument holds escaped."""
+    from gpudoctor.report.escape import visible
+
+    told = StringIO()
+    error.show(file=told)
+    for line in told.getvalue().rstrip("\n").split("\n"):
+        _complain(f"{visible(line)}\n")
+    return EXIT_USAGE
+
+
+def _complain(text: str) -> None:
+    stderr: TextIO | None = sys.stderr  # None when the process was started with it closed
+    if stderr is not None:
+        stderr.write(text)
+
+
 def _fail(message: str, status: int) -> int:
     from gpudoctor.report.escape import visible
 
-    sys.stderr.write(f"gpudoctor: {visible(message)}\n")
+    _complain(f"gpudoctor: {visible(message)}\n")
     return status
 
 
@@ -115,7 +143,7 @@ def _closed_pipe() -> int:
 def _internal(error: Exception) -> int:
     import traceback
 
-    sys.stderr.write("".join(traceback.format_exception(error)))
+    _complain("".join(traceback.format_exception(error)))
     return _fail(
         f"internal error ({type(error).__name__}); this is a defect of gpudoctor: please report the lines above "
         "with the output of `gpudoctor snapshot`",

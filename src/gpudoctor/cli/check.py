@@ -134,7 +134,7 @@ def check(
     if report_format is Format.JSON:
         from gpudoctor.report.json import render_json
 
-        emit(render_json(report), output)
+        emit(render_json(report), output, encoding="utf-8")
     else:
         from gpudoctor.report.text import render_check
 

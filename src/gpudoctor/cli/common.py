@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from enum import Enum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
@@ -182,22 +182,49 @@ def take_or_read(matrix: Matrix, snapshot: str | None, request: SnapshotRequest)
         raise UsageError("--snapshot holds an environment already; leave out --python, --binary, --env and --env-file")
     from gpudoctor.probes.replay import read_snapshot
 
-    return read_snapshot(system, snapshot, matrix, request.assume_driver, request.assume_gpus)
+    return read_snapshot(system, snapshot, matrix, request.assume_driver, request.assume_gpus, request.consumers)
 
 
-def emit(text: str, output: str | None) -> None:
-    """Write a document to standard output, or atomically to a file.
+def emit(text: str, output: str | None, *, encoding: str | None = None) -> None:
+    """Write a text to standard output, or atomically to a file, which is always UTF-8.
+
+    Args:
+        text: The text.
+        output: The file; None and `-` are standard output.
+        encoding: What the format demands (JSON and TOML are UTF-8, whatever the terminal is); None is the terminal's,
+            in which a character that it lacks is written out as an escape.
 
     Raises:
-        GpuDoctorError: The file cannot be written.
+        GpuDoctorError: It cannot be written.
+    """
+    to_stdout = output is None or output == "-"
+    chosen = encoding or (getattr(sys.stdout, "encoding", None) if to_stdout else None) or "utf-8"
+    emit_bytes(text.encode(chosen, "backslashreplace"), output)
+
+
+def emit_bytes(data: bytes, output: str | None) -> None:
+    """Write bytes to standard output, or atomically to a file.
+
+    Raises:
+        GpuDoctorError: They cannot be written.
     """
     if output is None or output == "-":
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        from gpudoctor.system.terminal import write_stdout
+
+        write_stdout(data)
         return
     from gpudoctor.system.writing import write_atomically
 
-    write_atomically(output, text.encode())
+    write_atomically(output, data)
+
+
+def say(text: str) -> None:
+    """Write one line to standard error, where there is one."""
+    from gpudoctor.report.escape import visible
+
+    stderr: TextIO | None = sys.stderr
+    if stderr is not None:
+        stderr.write(f"gpudoctor: {visible(text)}\n")
 
 
 def rendering(color: Color, output: str | None) -> tuple[bool, int, bool]:

@@ -18,6 +18,8 @@ from gpudoctor.cli.common import (
     MatrixOption,
     OutputOption,
     PythonOption,
+    emit_bytes,
+    say,
 )
 
 
@@ -88,17 +90,19 @@ def env(
     )
     answer = process_settings(system, load_matrix(matrix_file), request).answer
     if isinstance(answer, Refusal):
-        _say(answer.reason)
+        say(answer.reason)
         return 1
     for unmet in answer.unmet:
-        _say(unmet.reason)
+        say(unmet.reason)
     if answer.library_path is None and not answer.unmet:
-        _say("nothing to set: every library is found as it is")
+        say("nothing to set: every library is found as it is")
     if form is Shell.JSON:
         values = {} if answer.library_path is None else {VARIABLE: answer.library_path}
-        _emit(render_env_json(values, answer.directories), output)
+        emit_bytes(render_env_json(values, answer.directories).encode("utf-8", "surrogateescape"), output)
     elif answer.library_path is not None:
-        _emit(render_env(form.value, VARIABLE, answer.library_path), output)
+        text = render_env(form.value, VARIABLE, answer.library_path)
+        # The very bytes of folder names that are not UTF-8.
+        emit_bytes(text.encode("utf-8", "surrogateescape"), output)
     return 0
 
 
@@ -113,22 +117,3 @@ def _default_shell(path: str | None) -> Shell:
     if name not in known:
         raise UsageError(f"SHELL is {path!r}, which is not known here; name a form with --shell")
     return known[name]
-
-
-def _emit(text: str, output: str | None) -> None:
-    """Write the text with the very bytes of folder names that are not UTF-8."""
-    content = text.encode("utf-8", "surrogateescape")
-    if output is None or output == "-":
-        sys.stdout.flush()
-        sys.stdout.buffer.write(content)
-        sys.stdout.buffer.flush()
-        return
-    from gpudoctor.system.writing import write_atomically
-
-    write_atomically(output, content)
-
-
-def _say(text: str) -> None:
-    from gpudoctor.report.escape import visible
-
-    sys.stderr.write(f"gpudoctor: {visible(text)}\n")

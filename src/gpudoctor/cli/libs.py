@@ -56,7 +56,7 @@ def libs(
     if report_format is Format.JSON:
         from gpudoctor.report.json import render_libs_json
 
-        emit(render_libs_json(taken), output)
+        emit(render_libs_json(taken), output, encoding="utf-8")
     else:
         from gpudoctor.report.text import render_libs
 

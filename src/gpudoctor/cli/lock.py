@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from enum import Enum
 from typing import TYPE_CHECKING, Annotated, Optional
 
@@ -21,6 +20,7 @@ from gpudoctor.cli.common import (
     SnapshotOption,
     emit,
     request_for,
+    say,
     take_or_read,
 )
 
@@ -101,9 +101,9 @@ def lock(
             f"--driver {policy}: no driver release could be read here; name it with --assume-driver, or "
             "use --driver recorded"
         )
-    emit(dump_lock(state), output)
+    emit(dump_lock(state), output, encoding="utf-8")
     if output != "-":
-        sys.stderr.write(f"gpudoctor: wrote {output}: {_summary(state)}\n")
+        say(f"wrote {output}: {_summary(state)}")
     return 0
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gpudoctor.cli.common import BinaryOption, EnvFileOption, EnvOption, ForOption, MatrixOption, PythonOption
+from gpudoctor.cli.common import BinaryOption, EnvFileOption, EnvOption, ForOption, MatrixOption, PythonOption, say
 
 # Options end where the command begins, so that its own options are never taken for ours.
 CONTEXT_SETTINGS = {"allow_interspersed_args": False}
@@ -62,10 +62,10 @@ def run(
     )
     found = process_settings(system, load_matrix(matrix_file), request)
     if isinstance(found.answer, Refusal):
-        _say(f"{found.answer.reason}; {command[0]} was not run")
+        say(f"{found.answer.reason}; {command[0]} was not run")
         return 1
     for unmet in found.answer.unmet:
-        _say(unmet.reason)
+        say(unmet.reason)
     environment = dict(found.environment)
     for name in added_by_python():
         if environment.get(name) == system.environ().get(name):
@@ -74,9 +74,3 @@ def run(
         environment[VARIABLE] = found.answer.library_path
     become(program, command, environment)
     return 0
-
-
-def _say(text: str) -> None:
-    from gpudoctor.report.escape import visible
-
-    sys.stderr.write(f"gpudoctor: {visible(text)}\n")

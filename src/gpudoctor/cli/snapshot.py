@@ -68,5 +68,5 @@ def snapshot(
         from gpudoctor.probes.redact import redact_here
 
         taken = redact_here(taken)
-    emit(render_document(taken), output)
+    emit(render_document(taken), output, encoding="utf-8")
     return 0

@@ -102,7 +102,10 @@ def resolve_binary(system: ReadSystem, matrix: Matrix, target: Target, path: str
     answers = [_resolve_file(system, matrix, target, file, elf) for file, elf in _objects(system, matrix, path)]
     unknowns = tuple(dict.fromkeys(u for a in answers for u in a.unknowns))
     facts = {name: value for a in answers for name, value in a.elf.items()}
-    return LoaderAnswer(tuple(r for a in answers for r in a.resolutions), facts, unknowns)
+    resolutions = tuple(r for a in answers for r in a.resolutions)
+    if not resolutions and not unknowns:
+        unknowns = (f"{path} links no GPU library; what it opens by name while it runs cannot be told from its files",)
+    return LoaderAnswer(resolutions, facts, unknowns)
 
 
 def _objects(system: ReadSystem, matrix: Matrix, path: str) -> tuple[tuple[str, ElfObject], ...]:

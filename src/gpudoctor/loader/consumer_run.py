@@ -58,6 +58,8 @@ def asking_for(
     item: Installed, scenario: Scenario, claim: NeedsLibrary, opening: Opening, names: tuple[str, ...], fact: Fact
 ) -> Asking:
     """Return the question that one opening of a claim puts."""
+    # Where the requester's release is never learnt, a name that should hold it is no name of a file.
+    names = tuple(n for n in names if "{" not in n) or names
     return Asking(
         consumer=item.consumer.name,
         scenario=scenario,
@@ -158,7 +160,7 @@ class ConsumerRun:
         """Take one step of an import; tell whether it loaded something."""
         path = self._sites.first(step.glob)
         requester = self._importer() if step.requester is None else self._mapped(step.requester)
-        if path is None or requester is None:
+        if path is None or requester is None or (step.if_mapped and self._mapped(step.if_mapped) is None):
             return False
         name = step.name or path
         if (step.preload or step.group) and not self._opens(name, requester):

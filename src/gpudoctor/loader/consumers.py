@@ -71,6 +71,11 @@ def _not_emulated(matrix: Matrix, system: ReadSystem, wanted: tuple[Installed, .
     return LoaderAnswer(tuple(resolutions), {}, (reason,))
 
 
+def _identity(r: Resolution) -> tuple[str, str, tuple[str, ...]]:
+    """Return what makes two answers answers to one question; linked libraries of two majors share a role."""
+    return r.role, r.link, r.names if r.link == "needed" else ()
+
+
 class _Judge:
     """Judges the consumers of one target."""
 
@@ -106,8 +111,8 @@ class _Judge:
         found = self._run(item, scenario, library_path=True)
         if not self._target.environment.get("LD_LIBRARY_PATH") or self._target.secure_execution:
             return found
-        others = {(r.role, r.link): r for r in self._run(item, scenario, library_path=False, record=False)}
-        return tuple(self._shadow(r, others.get((r.role, r.link))) for r in found)
+        others = {_identity(r): r for r in self._run(item, scenario, library_path=False, record=False)}
+        return tuple(self._shadow(r, others.get(_identity(r))) for r in found)
 
     def _shadow(self, found: Resolution, other: Resolution | None) -> Resolution:
         if other is None or other.path is None or found.path in (None, other.path):

@@ -34,6 +34,7 @@ class Emulation:
         files: Its files.
         executable: Its executable.
         unknowns: What could not be asked or read, and so may be otherwise than emulated.
+        ready: Whether the ELF interpreter has answered; only then is there an `ldso`.
     """
 
     def __init__(self, system: ReadSystem, target: Target) -> None:
@@ -52,13 +53,13 @@ class Emulation:
             raise CannotEmulate(f"{target.executable} is linked statically and loads no libraries")
         self._question = LdSoQuestion(system, interpreter, self.executable.machine, target.prefix, target.environment)
         self._settings = ProcessSettings(target.executable, target.environment, target.secure_execution)
-        self._ready = False
+        self.ready = False
 
     def prepare(self) -> None:
         """Wait for the ELF interpreter's answer and read the cache; done once."""
-        if self._ready:
+        if self.ready:
             return
-        self._ready = True
+        self.ready = True
         self.ldso = self._question.answer()
         if self.ldso.unknown:
             self.unknowns.append(f"built-in search directories: {self.ldso.unknown}")

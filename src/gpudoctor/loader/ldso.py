@@ -28,7 +28,12 @@ _PROBE_ENVIRONMENT: Mapping[str, str] = {
     "LD_PRELOAD": "libgpudoctor-none.so.0",
 }
 _HWCAPS_PREFIX = "glibc-hwcaps/"
-_SYSTEM_PREFIXES = ("/", "/usr")
+# Prefixes that hold the system's own files beside a Python: what lies below is not the environment's.
+SYSTEM_PREFIXES = ("/", "/usr", "/usr/local")
+# Where distributions keep their ELF interpreters. A program can name any file as its own: one that lies elsewhere is as
+# much a part of the target as the program is.
+_SYSTEM_ROOTS = ("/lib/", "/lib32/", "/lib64/", "/libx32/", "/usr/", "/nix/store/", "/gnu/store/")
+_LOADER_NAME = r"ld[A-Za-z0-9_.-]*\.so(\.[0-9]+)*"
 
 
 class LdSo(msgspec.Struct, frozen=True):
@@ -80,7 +85,7 @@ class LdSoQuestion:
         self.unknown: str | None = None
         self._child: Child | None = None
         if not may_be_asked(system, interpreter, prefix):
-            self.unknown = f"{interpreter} lies inside the environment and is not started"
+            self.unknown = f"{interpreter} is not an ELF interpreter of the system and is not started"
             return
         try:
             self._child = _ask(system, interpreter, environment)
@@ -104,14 +109,19 @@ class LdSoQuestion:
 def may_be_asked(system: ReadSystem, interpreter: str, prefix: str) -> bool:
     """Tell whether starting an ELF interpreter runs nothing that the environment could have brought.
 
-    It may when its real file lies outside of the prefix, when the environment is the system itself, and when it is
-    the file that this very process already runs on.
+    It may when its real file is a loader in a folder of the system and outside of the prefix (or the environment is
+    the system itself), and when it is the file that this very process already runs on.
     """
     real = system.realpath(interpreter)
-    root = system.realpath(prefix)
-    if root in _SYSTEM_PREFIXES or not (real + "/").startswith(root.rstrip("/") + "/"):
-        return True
+    if interpreter.startswith("/") and real.startswith(_SYSTEM_ROOTS) and _is_named_loader(real):
+        root = system.realpath(prefix)
+        if root in SYSTEM_PREFIXES or not real.startswith(root.rstrip("/") + "/"):
+            return True
     return _runs_this_process(system, interpreter)
+
+
+def _is_named_loader(path: str) -> bool:
+    return re.fullmatch(_LOADER_NAME, posixpath.basename(path)) is not None
 
 
 def _runs_this_process(system: ReadSystem, interpreter: str) -> bool:

@@ -86,8 +86,8 @@ def _spelled(path: str, site_dir: str, prefix: str) -> str:
 def _render(named: dict[str, tuple[str, ...]]) -> str:
     lines: list[str] = []
     for consumer, paths in named.items():
-        lines.append(f"    {ascii(consumer)}: (\n")
-        lines += (f"        {ascii(path)},\n" for path in paths)
+        lines.append(f"    {consumer!a}: (\n")
+        lines += (f"        {path!a},\n" for path in paths)
         lines.append("    ),\n")
     return _TEMPLATE % "".join(lines)
 

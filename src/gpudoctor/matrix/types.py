@@ -232,6 +232,7 @@ class EntryStep(Strict, frozen=True, kw_only=True):
         group: Steps of one group are alternatives: they are tried in order until one loads.
         when_opened: When, in words.
         preload: True when the package opens the file only to have it loaded beforehand: failing is no fault.
+        if_mapped: Glob of an object without which the step is not taken, read as in NeedsLibrary.
     """
 
     glob: str
@@ -242,6 +243,7 @@ class EntryStep(Strict, frozen=True, kw_only=True):
     group: str | None = None
     when_opened: str = "at import"
     preload: bool = False
+    if_mapped: str | None = None
 
 
 class Consumer(Strict, frozen=True, kw_only=True):

@@ -4,15 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-import msgspec
+from gpudoctor.model.snapshot import Frozen, Scenario
 
-# Not imported from gpudoctor.model.snapshot: a snapshot holds a report, so that module imports this one.
-Scenario = Literal["alone", "after-torch"]
 StepOutcome = Literal["ok", "failed", "crashed", "timeout", "skipped"]
-
-
-class Frozen(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of all parts of a report: immutable, named fields only, strict when decoded."""
 
 
 class CanaryCall(Frozen, frozen=True, kw_only=True):

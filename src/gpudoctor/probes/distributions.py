@@ -22,7 +22,7 @@ _SMALL_LIMIT_BYTES = 64 << 10
 _SEPARATORS = re.compile(r"[-_.]+")
 _VERSION = re.compile(r"v?[0-9][A-Za-z0-9.!+_-]*")
 _REQUIRED_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_PERCENT = re.compile(r"%([0-9A-Fa-f]{2})")
+_PERCENT = re.compile(rb"%([0-9A-Fa-f]{2})")
 _GPU_NAME = re.compile(
     r"nvidia-.*|(py)?torch.*|triton.*|ctranslate2|onnxruntime.*|faster-whisper|whisperx|whisper.*|openai-whisper|"
     r"pyannote-.*|tensorrt.*|cupy-.*|cuda-.*|tensorflow.*|jax.*|bitsandbytes|flash-attn|vllm"
@@ -174,7 +174,13 @@ def _editable(system: ReadSystem, path: str) -> str | None:
         return None
     if direct.dir_info is None or not direct.dir_info.editable or not direct.url.startswith("file://"):
         return None
-    return _PERCENT.sub(lambda m: chr(int(m.group(1), 16)), direct.url[len("file://") :])
+    return _unquoted(direct.url[len("file://") :])
+
+
+def _unquoted(path: str) -> str:
+    """Return a URL's path with its percent signs resolved, without the milliseconds of urllib.parse."""
+    raw = _PERCENT.sub(lambda m: bytes((int(m.group(1), 16),)), path.encode("utf-8", "surrogatepass"))
+    return raw.decode("utf-8", "surrogateescape")
 
 
 def _from_egg_link(system: ReadSystem, site_dir: str, entry: str) -> Iterator[Distribution]:

@@ -46,7 +46,10 @@ def redact(snapshot: Snapshot, *, home: str, user: str, host: str) -> Snapshot:
 
 class _Mask:
     def __init__(self, *, home: str, user: str, host: str) -> None:
-        self._home = home.rstrip("/") if home not in ("", "/", "/root") else ""
+        home = home.rstrip("/\\") if home != "/root" else ""
+        # Windows spells its home with backslashes, and the probes' paths have slashes.
+        spellings = dict.fromkeys((home, home.replace("\\", "/"))) if len(home) > 1 else ()
+        self._homes = tuple(re.compile(re.escape(spelling) + r"(?=[/\\:;]|$)") for spelling in spellings)
         words = [re.escape(w) for w in (user,) if len(w) > 1 and w not in _KEPT_USERS]
         # A user's name counts only as a whole path component: `/data/ann/` but not `/opt/channels`.
         self._user = re.compile(rf"(?<=[/\\])(?:{'|'.join(words)})(?=[/\\]|$)") if words else None
@@ -54,8 +57,8 @@ class _Mask:
         self._uuids: dict[str, str] = {}
 
     def __call__(self, text: str) -> str:
-        if self._home and self._home in text:
-            text = re.sub(re.escape(self._home) + r"(?=[/\\:;]|$)", "/home/user", text)
+        for home in self._homes:
+            text = home.sub("/home/user", text)
         text = _HOME.sub(lambda m: m[0] if m[3] in _KEPT_USERS else f"{m[1]}{m[2]}user", text)
         if self._user:
             text = self._user.sub("user", text)

@@ -14,7 +14,6 @@ from gpudoctor.loader.consumers import resolve_consumers
 from gpudoctor.loader.emulation import Emulation, start_emulation
 from gpudoctor.loader.target import LoaderAnswer, Target
 from gpudoctor.matrix.index import Matrix
-from gpudoctor.model.errors import UsageError
 from gpudoctor.model.fact import Absent, Fact, Present, Unknown, value_of
 from gpudoctor.model.snapshot import (
     SNAPSHOT_SCHEMA_VERSION,
@@ -37,9 +36,12 @@ from gpudoctor.probes.libraries import probe_libraries
 from gpudoctor.probes.nvml import NvmlAnswer, finish_nvml, nvml_not_asked, start_nvml
 from gpudoctor.probes.preloads import probe_preloads
 from gpudoctor.probes.search_path import probe_search_path
+from gpudoctor.probes.selection import check_consumers as check_consumers
+from gpudoctor.probes.selection import check_installed
 from gpudoctor.probes.shared_files import probe_shared_files
 from gpudoctor.probes.text import json_safe
 from gpudoctor.probes.toolkits import probe_toolkits
+from gpudoctor.probes.trust import lies_in, roots_of, without_target
 from gpudoctor.probes.variables import judged_environment
 from gpudoctor.system.protocol import ReadSystem
 
@@ -80,7 +82,7 @@ def take_snapshot(system: ReadSystem, matrix: Matrix, request: SnapshotRequest) 
         UsageError: The request names something that is not there.
         InputFileError: The file of `--env-file` cannot be read.
     """
-    _check_consumers(matrix, request.consumers)
+    check_consumers(matrix, request.consumers)
     judged = judged_environment(system, request.assignments, (request.env_file,) if request.env_file else ())
     interpreter = _interpreter(system, request, judged.environment)
     target = _target(system, interpreter, request, judged.environment)
@@ -89,16 +91,26 @@ def take_snapshot(system: ReadSystem, matrix: Matrix, request: SnapshotRequest) 
     prefix = interpreter.value.prefix if isinstance(interpreter, Present) else None
     distributions = probe_distributions(system, site_dirs, prefix)
     files = _driver_files(system, target, request, emulation)
-    pending = _start_children(system, request, judged.environment, files)
+    roots = roots_of(system, target, request.binary)
+    pending = _start_children(system, request, judged.environment, files, roots)
 
     answer = _resolve(system, matrix, request, target, emulation)
+    ldso = emulation.ldso if emulation is not None and emulation.ready and not emulation.ldso.unknown else None
     shared_files = probe_shared_files(system, distributions, matrix)
     builds = probe_builds(system, site_dirs, distributions, shared_files)
+    if request.binary is None:
+        check_installed(matrix, request.consumers, answer.resolutions, builds, distributions)
     toolkits = probe_toolkits(system)
     host = probe_host(system, value_of(interpreter.value.elf_interpreter) if isinstance(interpreter, Present) else None)
     value = None if target.secure_execution else judged.environment.get("LD_LIBRARY_PATH")
     elements = probe_search_path(
-        system, value, matrix, cwd=target.cwd, origin=posixpath.dirname(system.realpath(target.executable))
+        system,
+        value,
+        matrix,
+        cwd=target.cwd,
+        origin=posixpath.dirname(system.realpath(target.executable)),
+        lib=ldso.lib if ldso else None,
+        platform=ldso.platform if ldso else None,
     )
     libraries = probe_libraries(
         system,
@@ -143,12 +155,6 @@ def find_process(system: ReadSystem, request: SnapshotRequest) -> Target:
     """
     judged = judged_environment(system, request.assignments, (request.env_file,) if request.env_file else ())
     return _target(system, _interpreter(system, request, judged.environment), request, judged.environment)
-
-
-def _check_consumers(matrix: Matrix, names: tuple[str, ...]) -> None:
-    for name in names:
-        if name not in matrix.consumers:
-            raise UsageError(f"--for {name!r}: no such consumer; there are: {', '.join(sorted(matrix.consumers))}")
 
 
 def _interpreter(system: ReadSystem, request: SnapshotRequest, environment: Mapping[str, str]) -> Fact[Interpreter]:
@@ -236,16 +242,33 @@ class _Children(msgspec.Struct, frozen=True):
 
 
 def _start_children(
-    system: ReadSystem, request: SnapshotRequest, environment: Mapping[str, str], files: _DriverFiles
+    system: ReadSystem,
+    request: SnapshotRequest,
+    environment: Mapping[str, str],
+    files: _DriverFiles,
+    roots: tuple[str, ...],
 ) -> _Children:
     nvml = cuda = None
+    limit_s = request.probe_timeout_s
+    environment = without_target(system, environment, roots)
     if request.assume_driver is None or not request.assume_gpus:
         # Where the loader finds no libnvidia-ml.so.1, nvidia-ml-py finds none either: there is nothing to ask.
         if not isinstance(files.libnvidia_ml, Absent):
-            nvml = start_nvml(system, environment, request.probe_timeout_s)
+            refused = _of_target(system, "nvml", files.libnvidia_ml, roots, limit_s)
+            nvml = refused or start_nvml(system, environment, limit_s)
         if request.assume_driver is None and isinstance(files.libcuda, Present):
-            cuda = start_cuda(system, environment, files.libcuda.value.path, request.probe_timeout_s)
+            refused = _of_target(system, "libcuda", files.libcuda, roots, limit_s)
+            cuda = refused or start_cuda(system, environment, files.libcuda.value.path, limit_s)
     return _Children(nvml, cuda)
+
+
+def _of_target(
+    system: ReadSystem, probe: str, file: Fact[DriverFile], roots: tuple[str, ...], limit_s: float
+) -> Pending | None:
+    """Return why a driver library is not asked: it is code of the target. None for any other."""
+    if not isinstance(file, Present) or not lies_in(system, file.value.path, roots):
+        return None
+    return Pending(probe, limit_s, None, f"{file.value.path} belongs to what is judged and is not loaded")
 
 
 def _finish_children(

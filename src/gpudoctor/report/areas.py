@@ -33,18 +33,22 @@ def summarize(report: Report, snapshot: Snapshot) -> tuple[Area, ...]:
         _driver_area(report, snapshot),
         *(_consumer_area(name, report, snapshot) for name in consumers),
         *_idle_areas(consumers, snapshot),
-        _rest_area("packages", ("distribution", "target"), report, _packages_text(snapshot)),
-        _rest_area("variables", ("variable", "library"), report, _variables_text(snapshot)),
+        _rest_area("packages", ("distribution", "target"), ("GPD3", "GPD4"), report, _packages_text(snapshot)),
+        _rest_area("variables", ("variable", "library"), ("GPD5",), report, _variables_text(snapshot)),
     )
 
 
-def _worst(findings: tuple[Finding, ...]) -> str:
-    return min((f.level for f in findings), key=_RANK.__getitem__, default="ok")
+def _worst(findings: tuple[Finding, ...], report: Report, *families: str) -> str:
+    """Return the verdict of an area: its worst finding, or `open` where a rule of these families could not judge."""
+    worst = min((f.level for f in findings), key=_RANK.__getitem__, default="ok")
+    if worst == "ok" and any(q.rule.startswith(families) for q in report.open):
+        return "open"
+    return worst
 
 
 def _driver_area(report: Report, snapshot: Snapshot) -> Area:
     findings = tuple(f for f in report.findings if f.subject.kind in ("driver", "gpu", "host"))
-    verdict = _worst(findings)
+    verdict = _worst(findings, report, "GPD1", "GPD6")
     text = _driver_text(snapshot)
     if verdict == "ok" and not isinstance(snapshot.driver.release, Present):
         verdict = "open"
@@ -89,7 +93,7 @@ def _gpu_text(gpu: Gpu) -> str:
 def _consumer_area(name: str, report: Report, snapshot: Snapshot) -> Area:
     findings = tuple(f for f in report.findings if f.subject.kind == "consumer" and f.subject.name == name)
     rows = tuple(r for r in snapshot.resolutions if r.consumer == name)
-    verdict = _worst(findings)
+    verdict = _worst(findings, report)
     unknown = next((r for r in rows if r.outcome == "unknown"), None)
     if verdict in ("ok", "note") and unknown is not None:
         verdict = "open"
@@ -105,7 +109,7 @@ def _consumer_text(findings: tuple[Finding, ...], rows: tuple[Resolution, ...], 
     if unknown is not None:
         return f"not judged: {unknown.reason or 'could not look'}"
     present = {r.role for r in rows if r.outcome == "present"}
-    return f"{len(present)} GPU libraries resolve"
+    return f"{len(present)} GPU librar{'y resolves' if len(present) == 1 else 'ies resolve'}"
 
 
 def _idle_areas(judged: tuple[str, ...], snapshot: Snapshot) -> tuple[Area, ...]:
@@ -139,9 +143,9 @@ def _variables_text(snapshot: Snapshot) -> str:
     return f"LD_LIBRARY_PATH has {count} element{'s' if count != 1 else ''}"
 
 
-def _rest_area(name: str, kinds: tuple[str, ...], report: Report, text: str) -> Area:
+def _rest_area(name: str, kinds: tuple[str, ...], families: tuple[str, ...], report: Report, text: str) -> Area:
     findings = tuple(f for f in report.findings if f.subject.kind in kinds)
-    verdict = _worst(findings)
+    verdict = _worst(findings, report, *families)
     if verdict in ("error", "warning"):
         text = "; ".join(dict.fromkeys(f.name.replace("-", " ") for f in findings if f.level == verdict))
     return Area(name, verdict, text)

@@ -8,6 +8,7 @@ from gpudoctor.model.fact import value_of
 from gpudoctor.model.finding import REPORT_SCHEMA_VERSION, Level, OpenQuestion, Report, Summary, Target, Tool
 from gpudoctor.model.snapshot import Snapshot
 from gpudoctor.rules.engine import Verdict
+from gpudoctor.system.protocol import encodable
 
 EXIT_FINDINGS = 1
 EXIT_OPEN = 3
@@ -42,7 +43,7 @@ def build_report(
         target=Target(
             python=interpreter.executable if interpreter else None,
             python_version=value_of(interpreter.version) if interpreter else None,
-            binary=binary,
+            binary=encodable(binary) if binary else None,
         ),
         findings=verdict.findings,
         open=tuple(OpenQuestion(rule=q.rule, reason=q.reason) for q in verdict.open),

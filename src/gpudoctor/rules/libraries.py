@@ -6,9 +6,9 @@ import posixpath
 import re
 
 from gpudoctor.matrix.index import Matrix, stem_of
-from gpudoctor.model.fact import value_of
+from gpudoctor.model.fact import Absent, value_of
 from gpudoctor.model.finding import Evaluation, Evidence, Fix, NotApplicable, Open, Pass
-from gpudoctor.model.snapshot import Resolution, SearchStep, Snapshot
+from gpudoctor.model.snapshot import Distribution, Resolution, SearchStep, Snapshot
 from gpudoctor.rules.base import Rule
 from gpudoctor.rules.misses import (
     Group,
@@ -18,6 +18,7 @@ from gpudoctor.rules.misses import (
     deciding_scenario,
     is_unreached,
     library_groups,
+    resolved_roles,
     tidy_path,
 )
 from gpudoctor.rules.pages import libraries as pages
@@ -33,7 +34,7 @@ from gpudoctor.rules.reading import (
     sys_path_doubt,
     unique,
 )
-from gpudoctor.rules.remedies import elsewhere_fixes, install_fixes, reinstall_fix
+from gpudoctor.rules.remedies import damaged_distribution, elsewhere_fixes, install_fixes, reinstall_fix
 
 _MOST_PLACES = 8
 _FEATURES = re.compile(
@@ -53,9 +54,26 @@ def no_loader(snapshot: Snapshot) -> tuple[Evaluation, ...] | None:
     libc = value_of(snapshot.host.libc)
     if libc and libc.name != "glibc":
         return (Open(f"gpudoctor emulates only the glibc loader, not the one of {libc.name}", consumers[0]),)
-    failed = next((p for p in snapshot.probes if p.probe in ("loader", "libraries") and p.status != "ok"), None)
-    why = (failed.detail or failed.status) if failed else "the snapshot holds no answer of the loader"
+    why = _loader_trouble(snapshot) or "the snapshot holds no answer of the loader"
     return (Open(f"{', '.join(consumers)}: libraries were not judged: {why}", consumers[0]),)
+
+
+def _loader_trouble(snapshot: Snapshot) -> str | None:
+    failed = next((p for p in snapshot.probes if p.probe in ("loader", "libraries") and p.status != "ok"), None)
+    return (failed.detail or failed.status) if failed else None
+
+
+def _unseen(snapshot: Snapshot) -> Open | None:
+    """Return why there may be a consumer although none was seen; None when its absence is sure."""
+    if gpu_consumers(snapshot):
+        return None
+    if isinstance(snapshot.interpreter, Absent):
+        why = _loader_trouble(snapshot)
+        return Open(f"the program's libraries were not judged: {why}") if why else None
+    doubt = sys_path_doubt(snapshot)
+    return (
+        Open(f"no package that opens GPU libraries was seen, but more may be on sys.path: {doubt}") if doubt else None
+    )
 
 
 def _groups(rule: str, snapshot: Snapshot, matrix: Matrix) -> tuple[tuple[Group, ...], tuple[Group, ...]]:
@@ -68,15 +86,16 @@ def _groups(rule: str, snapshot: Snapshot, matrix: Matrix) -> tuple[tuple[Group,
 
 def _unresolved(snapshot: Snapshot, matrix: Matrix) -> tuple[Evaluation, ...]:
     if (answer := no_loader(snapshot)) is not None:
-        return answer
+        unseen = _unseen(snapshot)  # said once, by this rule
+        return (unseen,) if unseen else answer
     ours, groups = _groups("GPD201", snapshot, matrix)
     evaluations: list[Evaluation] = [_judge_group(snapshot, matrix, g, groups) for g in ours]
     failed = {g.consumer for g in groups}
     for consumer in unique(r.consumer for r in snapshot.resolutions):
         answers = deciding_rows(snapshot, matrix, consumer)
         # What was never reached follows from the library that should have asked for it: no question of its own.
-        settled = consumer in failed
-        unknown = tuple(r for r in answers if r.outcome == "unknown" and not (settled and is_unreached(r)))
+        settled = {r.role for r in answers} if consumer in failed else resolved_roles(snapshot, consumer, "after-torch")
+        unknown = tuple(r for r in answers if r.outcome == "unknown" and not (is_unreached(r) and r.role in settled))
         if unknown:
             evaluations.append(Open(_unknown_reason(snapshot, matrix, consumer, unknown), consumer))
         elif consumer not in failed:
@@ -133,7 +152,14 @@ def _judged_later(snapshot: Snapshot, matrix: Matrix, group: Group, groups: tupl
 def _message(snapshot: Snapshot, matrix: Matrix, group: Group) -> str:
     who, head = label(snapshot, matrix, group.consumer), group.head
     opening = f"{after_torch(snapshot, matrix, group)}{who} cannot load {what(group)}"
-    return f"{opening}: {_why(group, head)}; {fate(group)}."
+    damaged = damaged_distribution(snapshot, matrix, group)
+    return f"{opening}: {_gone(damaged, group) if damaged else _why(group, head)}; {fate(group)}."
+
+
+def _gone(damaged: Distribution, group: Group) -> str:
+    version = value_of(damaged.version) or "?"
+    files = "these files of it are" if len(group.names) > 1 else "this file of it is"
+    return f"{damaged.name} {version} is installed, but {files} gone"
 
 
 def _why(group: Group, head: Miss) -> str:
@@ -188,6 +214,8 @@ def fate(group: Group) -> str:
 def _culprit_file(miss: Miss) -> str | None:
     """Return the file at which the loader stopped."""
     bad = [s for s in miss.resolution.searched if s.result not in ("missing", "found", "wrong-machine", "wrong-class")]
+    if not bad and miss.resolution.failure == "truncated":  # found, and then it is the kernel that stops
+        bad = [s for s in miss.resolution.searched if s.result == "found"]
     return bad[-1].path if bad else miss.resolution.path
 
 

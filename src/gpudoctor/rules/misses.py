@@ -145,6 +145,14 @@ def library_groups(snapshot: Snapshot, matrix: Matrix) -> tuple[Group, ...]:
     return tuple(groups)
 
 
+def unreached_folders(snapshot: Snapshot, matrix: Matrix, consumer: str) -> tuple[str, ...]:
+    """Return the folders of installed libraries that the consumer will ask for once it gets that far."""
+    shelf = _Shelf(snapshot, matrix)
+    late = (r for r in deciding_rows(snapshot, matrix, consumer) if is_unreached(r))
+    owned = (library for r in late for library in shelf.owned(r.names))
+    return unique(posixpath.dirname(tidy_path(library)) for library in owned)
+
+
 def _decisive_misses(snapshot: Snapshot, matrix: Matrix, consumer: str, shelf: _Shelf) -> Iterator[Miss]:
     decisive = deciding_rows(snapshot, matrix, consumer)
     after = resolved_roles(snapshot, consumer, "after-torch")
@@ -180,6 +188,12 @@ class _Shelf:
                 continue
             self._by_name.setdefault(name, []).append(library)
             self._by_family.setdefault(library.family, []).append(library)
+
+    def owned(self, names: tuple[str, ...]) -> tuple[Library, ...]:
+        """Return the best file of one of the names, if a distribution brought it and nobody looks there yet."""
+        candidates = [x for name in names for x in self._by_name.get(name, ()) if x.owner is not None]
+        best = self._best(candidates) if candidates else None
+        return (best,) if best and posixpath.dirname(best.path) not in self._searched else ()
 
     def judge(self, resolution: Resolution) -> Iterator[Miss]:
         """Yield what is wrong with an absent library; nothing when it belongs to the driver."""

@@ -24,6 +24,7 @@ from gpudoctor.rules.reading import (
     label,
     library_version,
     listed,
+    major_of,
     numbers,
     plain_name,
     same_release,
@@ -102,8 +103,7 @@ def _judge_builds(
     unknown = next((r for r in reached if r.outcome == "unknown"), None)
     if unknown:
         return Open(f"{consumer}: {unknown.soname}: {unknown.reason or 'could not look'}", consumer)
-    for name in families:
-        parts = _parts(snapshot, matrix, name, rows)
+    for name, parts in ((n, one) for n in families for one in _sets(_parts(snapshot, matrix, n, rows))):
         versions = unique(version for _, version in parts if version)
         if any(not same_release(versions[0], v) for v in versions[1:]):
             return _two_builds(rule, snapshot, matrix, consumer, name, parts)
@@ -121,6 +121,14 @@ def _parts(
         r.path for r in rows if r.path and r.outcome == "present" and stem_of(posixpath.basename(r.path)) in stems
     )
     return tuple((path, library_version(snapshot, path)) for path in paths)
+
+
+def _sets(parts: tuple[tuple[str, str | None], ...]) -> tuple[tuple[tuple[str, str | None], ...], ...]:
+    """Part the files by the major in their names: libcublas.so.12 and .so.13 are two libraries, and get along."""
+    sets: dict[str | None, list[tuple[str, str | None]]] = {}
+    for part in parts:
+        sets.setdefault(major_of(posixpath.basename(part[0])), []).append(part)
+    return tuple(map(tuple, sets.values()))
 
 
 def _two_builds(

@@ -11,8 +11,8 @@ from gpudoctor.matrix.index import Matrix, matches_version
 from gpudoctor.matrix.types import Conflicts, NeedsLibrary, Provider
 from gpudoctor.model.fact import Present, value_of
 from gpudoctor.model.finding import Applicability, Fix
-from gpudoctor.model.snapshot import Interpreter, Snapshot
-from gpudoctor.rules.misses import Group, Miss, tidy_path
+from gpudoctor.model.snapshot import Distribution, Interpreter, Snapshot
+from gpudoctor.rules.misses import Group, Miss, tidy_path, unreached_folders
 from gpudoctor.rules.reading import consumer_version, is_installed, listed, major_of, numbers, unique
 
 BEFORE_START = "before the process starts; setting it inside Python with os.environ does nothing"
@@ -44,7 +44,8 @@ def elsewhere_fixes(snapshot: Snapshot, matrix: Matrix, group: Group, groups: Se
     One LD_LIBRARY_PATH for all that the consumer misses: two findings must not send the user through two rounds.
     """
     ours = [m for g in groups if g.consumer == group.consumer for m in g.misses if m.found]
-    directories = unique(posixpath.dirname(tidy_path(m.found)) for m in ours if m.found)
+    here = (posixpath.dirname(tidy_path(m.found)) for m in ours if m.found)
+    directories = unique((*here, *unreached_folders(snapshot, matrix, group.consumer)))
     fixes = [_path_fix(snapshot, group, directories)]
     if group.consumer == "onnxruntime" and _has_preload_dlls(snapshot, matrix):
         fixes.append(
@@ -98,9 +99,11 @@ def install_fixes(snapshot: Snapshot, matrix: Matrix, group: Group) -> tuple[Fix
     providers = unique(p for m in group.misses if (p := provider_of(snapshot, matrix, m)) is not None)
     if not providers:
         return newer_release_fix(snapshot, matrix, group)
+    if damaged := damaged_distribution(snapshot, matrix, group):
+        return (reinstall_fix(snapshot, damaged.name, ""),)
     wanted = [_requirement(p, group.misses) for p in providers]
     commands = [pip_command(snapshot, " ".join(f'"{w}"' for w in wanted))]
-    unseen = _unsearched(snapshot, group, providers)
+    unseen = unique((*_unsearched(snapshot, group, providers), *unreached_folders(snapshot, matrix, group.consumer)))
     title = f"Install {listed(wanted, most=len(wanted))}"
     if unseen:
         commands.append(export_command(unseen))
@@ -112,6 +115,34 @@ def install_fixes(snapshot: Snapshot, matrix: Matrix, group: Group) -> tuple[Fix
     newer = newer_release_fix(snapshot, matrix, group)
     # Where the install would break somebody else, the release that needs nothing is the better way.
     return (*newer, fix) if clash else (fix, *newer)
+
+
+def damaged_distribution(snapshot: Snapshot, matrix: Matrix, group: Group) -> Distribution | None:
+    """Return the installed distribution that should have brought the library; installing it would do nothing."""
+    for miss in group.misses if group.state == "not-installed" else ():
+        provider = provider_of(snapshot, matrix, miss)
+        found = snapshot.distribution(provider.distribution) if provider else None
+        version = value_of(found.version) if found else None
+        if provider is None or version is None or overwrites(snapshot, matrix, provider.distribution):
+            continue
+        wanted = _requirement(provider, group.misses).removeprefix(provider.distribution)
+        if str(next(iter(numbers(version)), "")) == provider.major and matches_version(wanted, version):
+            return found
+    return None
+
+
+def requirements_of(snapshot: Snapshot, matrix: Matrix, group: Group) -> tuple[str, ...]:
+    """Return the requirements that bring what a group misses; empty where the matrix knows no distribution of it."""
+    return tuple(_requirement(p, group.misses) for p in _providers(snapshot, matrix, group))
+
+
+def clash_of(snapshot: Snapshot, matrix: Matrix, group: Group) -> str | None:
+    """Return whom bringing what a group misses would break, as a clause."""
+    return _clash(snapshot, matrix, group, _providers(snapshot, matrix, group))
+
+
+def _providers(snapshot: Snapshot, matrix: Matrix, group: Group) -> tuple[Provider, ...]:
+    return unique(p for m in group.misses if (p := provider_of(snapshot, matrix, m)) is not None)
 
 
 def provider_of(snapshot: Snapshot, matrix: Matrix, miss: Miss) -> Provider | None:

@@ -69,7 +69,9 @@ def _missing(snapshot: Snapshot, matrix: Matrix) -> tuple[Evaluation, ...]:
         return (unset,)
     gone = [e for e in snapshot.search_elements if e.state in _STATES and not literal_fault(e.raw)]
     closed = tuple(
-        Open(f"{e.raw} in LD_LIBRARY_PATH cannot be read by this user", VARIABLE.name)
+        Open(
+            f"{e.raw} in LD_LIBRARY_PATH cannot be {'read by this user' if e.directory else 'expanded'}", VARIABLE.name
+        )
         for e in snapshot.search_elements
         if e.state == "unreadable"
     )

@@ -97,11 +97,10 @@ class _Drain:
         self._thread.start()
 
     def _run(self) -> None:
-        with contextlib.suppress(OSError, ValueError):
-            while self._pipe is not None:
-                part = os.read(self._pipe.fileno(), 1 << 16)
-                if not part:
-                    return
+        if self._pipe is None:
+            return
+        with contextlib.suppress(OSError, ValueError), self._pipe:
+            while part := os.read(self._pipe.fileno(), 1 << 16):
                 self._kept += part[: OUTPUT_LIMIT_BYTES - len(self._kept)]
 
     def join(self, timeout_s: float) -> None:
@@ -110,8 +109,6 @@ class _Drain:
     def take(self) -> bytes:
         """Return what came. A pipe that a runaway grandchild holds open is left to its daemon thread."""
         self._thread.join(_GRACE_S)
-        if self._pipe is not None and not self._thread.is_alive():
-            self._pipe.close()
         return bytes(self._kept)
 
 

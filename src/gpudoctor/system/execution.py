@@ -48,7 +48,8 @@ def find_program(name: str, environment: Mapping[str, str]) -> str:
         try:
             _check(path)
         except CannotRun as error:
-            if error.exit_status == STATUS_NOT_EXECUTABLE:
+            # In a folder of PATH that this user may not look into there is nothing, as for a shell.
+            if error.exit_status == STATUS_NOT_EXECUTABLE and os.path.exists(path):
                 refused = refused or error
         else:
             return path

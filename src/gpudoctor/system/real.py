@@ -103,7 +103,9 @@ class RealSystem:
 
     def effective_uid(self) -> int | None:
         """Return the effective user id; None where the OS has none."""
-        return None if sys.platform == "win32" else os.geteuid()
+        if sys.platform == "win32":
+            return None
+        return os.geteuid()
 
     def stat(self, path: str) -> FileStat:
         """Follow links and stat; see ReadSystem."""
@@ -158,7 +160,7 @@ class RealSystem:
             return None
         try:
             return os.getxattr(path, name)
-        except OSError:
+        except (OSError, ValueError):
             return None
 
     def start(self, argv: Sequence[str], env: Mapping[str, str], timeout_s: float) -> Child:

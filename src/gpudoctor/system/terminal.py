@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from typing import TextIO
 
 import msgspec
+
+from gpudoctor.model.errors import GpuDoctorError
 
 
 class Terminal(msgspec.Struct, frozen=True):
@@ -28,7 +31,8 @@ def probe_terminal() -> Terminal:
 
     Source: https://no-color.org and https://force-color.org (2026-11-20): set and not empty decides.
     """
-    is_tty = sys.stdout.isatty()
+    stdout: TextIO | None = sys.stdout  # None when the process was started with it closed
+    is_tty = stdout is not None and stdout.isatty()
     if os.environ.get("NO_COLOR"):
         color = False
     elif os.environ.get("FORCE_COLOR"):
@@ -37,8 +41,29 @@ def probe_terminal() -> Terminal:
         color = is_tty and os.environ.get("TERM") != "dumb"
     # A pipe has no width: lines are then left whole, so that grep finds a path in one piece.
     width = shutil.get_terminal_size((100, 24)).columns if is_tty or "COLUMNS" in os.environ else 10_000
-    encoding = (sys.stdout.encoding or "ascii").lower().replace("-", "")
+    encoding = ((stdout.encoding if stdout else None) or "ascii").lower().replace("-", "")
     return Terminal(color, width, not encoding.startswith("utf"))
+
+
+def write_stdout(data: bytes) -> None:
+    """Write a document to standard output, all of it, past the encoding that the terminal has.
+
+    Raises:
+        BrokenPipeError: Nobody reads it any more.
+        GpuDoctorError: It is closed, or the device is full.
+    """
+    stdout: TextIO | None = sys.stdout
+    if stdout is None:
+        raise GpuDoctorError("standard output is closed, so nothing can be printed")
+    try:
+        stdout.flush()
+        stdout.buffer.write(data)
+        stdout.buffer.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        abandon_stdout()
+        raise GpuDoctorError(f"cannot write to standard output: {error.strerror or error}") from error
 
 
 def abandon_stdout() -> None:

@@ -195,3 +195,34 @@ def test_no_binary_at_all(env: Environment) -> None:
     for path in ("nothing", "text"):
         with pytest.raises(UsageError):
             resolve_binary(RealSystem(), load_matrix(), env.target(), str(env.root / path))
+
+
+def test_one_library_in_two_majors_hides_nothing(env: Environment) -> None:
+    env.ctranslate2()
+    for major in ("12", "13"):
+        env.put(f"own/libcublasLt.so.{major}", soname=f"libcublasLt.so.{major}")
+    needed = ("libcublasLt.so.12", "libcublasLt.so.13")
+    where = {"soname": "libctranslate2-0.so", "needed": needed, "path": str(env.root / "own"), "runpath": True}
+    env.put("lib/site/ctranslate2.libs/libctranslate2-0.so.4", **where)
+    linked = [r for r in env.answer(LD_LIBRARY_PATH=str(env.root / "own")).resolutions if r.link == "needed"]
+    assert [(r.soname, r.outcome, r.shadowed) for r in linked] == [(name, "present", None) for name in needed]
+
+
+@pytest.mark.parametrize("cuda", [True, False])
+def test_torch_opens_wheels_beforehand_only_when_cudart_is_there(env: Environment, cuda: bool) -> None:
+    linked = {"needed": ("libcudart.so.13",), "path": "$ORIGIN/../../nvidia/cu13/lib"} if cuda else {}
+    env.put("lib/site/torch/lib/libtorch_global_deps.so", **linked)
+    env.put("lib/site/torch/_C.cpython-311-x86_64-linux-gnu.so")
+    env.put("lib/site/nvidia/cu13/lib/libcudart.so.13", soname="libcudart.so.13")
+    env.put("lib/site/nvidia/cublas/lib/libcublas.so.12", soname="libcublas.so.12", needed=("libcublasLt.so.12",))
+    env.put("lib/site/nvidia/cublas/lib/libcublasLt.so.12", soname="libcublasLt.so.12")
+    (env.site / "torch-2.13.0.dist-info").mkdir()
+    names = {r.soname for r in env.answer().resolutions if r.outcome == "present"}
+    assert ("libcublasLt.so.12" in names) == cuda
+
+
+def test_a_name_that_is_never_learnt_is_not_shown_with_its_placeholder(env: Environment) -> None:
+    onnxruntime(env, "libcublas.so.13")
+    rows = env.answer().resolutions
+    assert {r.outcome for r in rows if r.role == "cudnn_graph"} == {"unknown"}
+    assert not [name for r in rows for name in (r.soname, *r.names) if "{" in name]

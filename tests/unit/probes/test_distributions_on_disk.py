@@ -74,12 +74,12 @@ def test_unpacked_egg_and_egg_link(tmp_path: Path) -> None:
 
 
 def test_editable(tmp_path: Path) -> None:
-    direct = {"url": "file:///home/a%20b/app", "dir_info": {"editable": True}}
+    direct = {"url": "file:///home/a%20b/%C3%A9%ff/app", "dir_info": {"editable": True}}
     write(dist_info(tmp_path, "my-app", "1.0") / "direct_url.json", json.dumps(direct))
     write(tmp_path / "__editable__.my_app-1.0.pth", "/home/a b/app\n")
     write(dist_info(tmp_path, "torch", "1.0") / "direct_url.json", "{broken")
     found = probe(tmp_path)
-    assert found["my-app"].editable == "/home/a b/app"
+    assert found["my-app"].editable == "/home/a b/é\udcff/app"
     assert found["torch"].editable is None
 
 

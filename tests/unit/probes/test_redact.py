@@ -33,3 +33,10 @@ def test_equal_serials_stay_equal_and_different_ones_different() -> None:
     two = "GPU-99999999-2222-3333-4444-555555555555"
     assert mask(f"{one},{two}") == "GPU-redacted-0,GPU-redacted-1"
     assert mask(one) == "GPU-redacted-0"
+
+
+@pytest.mark.parametrize("path", ["C:\\Users\\Ann Lee\\venv\\x.dll", "C:/Users/Ann Lee/venv/x.dll", "/data/Ann Lee/x"])
+def test_a_name_of_two_words_leaves_no_word_behind(path: str) -> None:
+    masked = _Mask(home="C:\\Users\\Ann Lee", user="Ann Lee", host="")(path)
+    assert "Ann" not in masked
+    assert "Lee" not in masked

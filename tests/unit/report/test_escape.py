@@ -19,6 +19,10 @@ from gpudoctor.report.escape import visible
         ("bad\udce9byte", "bad\\udce9byte"),
         ("\x9b2J", "\\x9b2J"),
         ("line\u2028break", "line\\u2028break"),
+        ("pip install\u00a0x", "pip install\\xa0x"),
+        ("inv\u200bisible", "inv\\u200bisible"),
+        ("mark\u061c", "mark\\u061c"),
+        ("tag\U000e0041", "tag\\U000e0041"),
     ],
 )
 def test_what_a_terminal_would_obey_is_written_out(raw: str, shown: str) -> None:
@@ -28,7 +32,7 @@ def test_what_a_terminal_would_obey_is_written_out(raw: str, shown: str) -> None
 @given(st.text())
 def test_nothing_that_moves_the_cursor_survives(text: str) -> None:
     shown = visible(text)
-    assert not any(ord(c) < 0x20 or 0x7F <= ord(c) < 0xA0 for c in shown)
+    assert shown.isprintable()
     shown.encode("utf-8")
 
 

@@ -7,9 +7,10 @@ import pytest
 from gpudoctor.matrix.load import load_matrix
 from gpudoctor.model.fact import Absent, Present, Unknown
 from gpudoctor.model.finding import Finding
-from gpudoctor.model.snapshot import SearchStep, Snapshot
+from gpudoctor.model.snapshot import Library, Resolution, SearchStep, Snapshot
 from gpudoctor.rules.engine import Verdict, judge
 from unit.rules.builders import (
+    CU13,
     CUBLAS,
     CUDNN,
     SITE,
@@ -228,6 +229,13 @@ class TestNotInstalled:
         assert {q.rule for q in result.open} == {"GPD201"}
         assert "x.pth runs code" in result.open[0].reason
 
+    def test_no_consumer_seen_on_a_path_that_is_not_fully_known_is_open_once(self) -> None:
+        doubt = interpreter(path_unknowns=("site-packages/x.pth runs code",))
+        result = verdict(machine(interpreter=Present(doubt)))
+        assert [q.rule for q in result.open] == ["GPD201"]
+        assert "x.pth runs code" in result.open[0].reason
+        assert verdict(machine()).open == ()
+
     def test_a_file_that_is_seen_is_a_finding_in_spite_of_that_doubt(self) -> None:
         doubt = interpreter(path_unknowns=("site-packages/x.pth runs code",))
         assert rules(replace(OFF_PATH, interpreter=Present(doubt))) == ["GPD201", "GPD201"]
@@ -372,6 +380,124 @@ class TestMixed:
         )
         rows = tuple(answer("torch", p.path.rpartition("/")[2], "cublas", p.path) for p in parts)
         assert rules(with_(machine(), Parts(libraries=parts, resolutions=rows))) == []
+
+
+class TestFoundInTheField:
+    """Verdicts that were wrong on environments that people install."""
+
+    def test_two_majors_of_one_library_in_one_process_are_no_mixture(self) -> None:
+        # torch 2.15 for CUDA 13 opens the cuBLAS 12 that was installed for ctranslate2, too: each set is complete.
+        both = tuple(
+            answer("torch", name, "cublas", f"{folder}/{name}", link="needed", role="cublas")
+            for folder, major in ((CUBLAS, "12"), (CU13, "13"))
+            for name in (f"libcublas.so.{major}", f"libcublasLt.so.{major}")
+        )
+        parts = Parts(distributions=(dist("torch", "2.15.0"),), resolutions=both)
+        assert rules(with_(machine(), parts, cublas12(), cublas13())) == []
+
+    def test_two_releases_of_one_major_still_are(self) -> None:
+        rows = (
+            answer("torch", "libcublas.so.12", "cublas", f"{CUBLAS}/libcublas.so.12"),
+            answer("torch", "libcublasLt.so.12", "cublas", "/opt/old/libcublasLt.so.12"),
+            answer("torch", "libcublas.so.13", "cublas", f"{CU13}/libcublas.so.13"),
+        )
+        older = lib("/opt/old/libcublasLt.so.12", "cublas", "12.1.0.1")
+        parts = Parts(libraries=(older,), resolutions=rows)
+        assert rules(with_(machine(), parts, cublas12(), cublas13())) == ["GPD205"]
+
+    def test_a_file_that_an_installed_package_lost_is_installed_anew(self) -> None:
+        whole = cudnn9()
+        left = tuple(x for x in whole.libraries if "_ops" not in x.path)
+        snapshot = with_(
+            machine(),
+            ctranslate2(),
+            replace_libraries(whole, left),
+            ct2_cudnn9(None, parts=("ops",)),
+            ct2_cublas(CUBLAS),
+        )
+        finding = only(snapshot)
+        assert "nvidia-cudnn-cu12 9.1.0.70 is installed, but this file of it is gone" in finding.message
+        (command,) = commands(finding)
+        assert "--force-reinstall" in command
+        assert '"nvidia-cudnn-cu12==9.1.0.70"' in command
+
+    def test_a_release_that_is_too_old_is_no_damage(self) -> None:
+        whole = cudnn9("9.0.0.312")
+        left = tuple(x for x in whole.libraries if "_ops" not in x.path)
+        snapshot = with_(
+            machine(),
+            ctranslate2(),
+            replace_libraries(whole, left),
+            ct2_cudnn9(None, parts=("ops",)),
+            ct2_cublas(CUBLAS),
+        )
+        assert any('install "nvidia-cudnn-cu12>=9.1,<10"' in c for c in commands(only(snapshot)))
+
+    def test_a_file_cut_short_is_named_and_installed_anew(self) -> None:
+        path = f"{CUDNN}/libcudnn_cnn.so.9"
+        row = ct2_cudnn9(None, parts=("cnn",)).resolutions[0]
+        row = replace(
+            row,
+            failure="truncated",
+            reason=f"{path}: the file is cut short",
+            searched=(*row.searched, SearchStep(rule="ld-library-path", path=path, result="found")),
+        )
+        finding = only(with_(machine(), ctranslate2(), cudnn9(), Parts(resolutions=(row,))))
+        assert evidence(finding)["file"] == path
+        assert any("--force-reinstall" in c and "nvidia-cudnn-cu12" in c for c in commands(finding))
+
+    @staticmethod
+    def first_command(snapshot: Snapshot) -> str:
+        return next(c for f in verdict(snapshot).findings if f.rule == "GPD201" for c in commands(f))
+
+    def test_one_command_serves_what_is_asked_for_later_too(self) -> None:
+        # onnxruntime-gpu of the CUDA 13 age opens cuDNN by name once its provider is loaded, and not before.
+        late = answer(
+            "onnxruntime",
+            "libcudnn.so.9",
+            "cudnn",
+            outcome="unknown",
+            failure=None,
+            reason="not reached: libcublas.so.13: cannot open shared object file",
+            searched=(),
+        )
+        parts = Parts(
+            distributions=(dist("onnxruntime-gpu", "1.31.1"),),
+            resolutions=(answer("onnxruntime", "libcublas.so.13", "cublas", link="needed"), late),
+        )
+        snapshot = with_(machine(), parts, cublas13(), cudnn9(owner="nvidia-cudnn-cu13"))
+        assert self.first_command(snapshot).startswith(f'export LD_LIBRARY_PATH="{CU13}:{CUDNN}$')
+        on_path = search_path(snapshot, CUDNN)
+        assert self.first_command(on_path).startswith(f'export LD_LIBRARY_PATH="{CU13}$')
+
+    def test_what_is_reached_only_after_torch_is_no_question_beside_works_by_accident(self) -> None:
+        def rows(scenario: str, folder: str | None) -> tuple[Resolution, ...]:
+            late = {"outcome": "unknown", "failure": None, "reason": "not reached: libcublas.so.12", "searched": ()}
+            graph = f"{CUDNN}/libcudnn_graph.so.9" if folder else None
+            return (
+                answer(
+                    "onnxruntime",
+                    "libcublas.so.12",
+                    "cublas",
+                    folder and f"{folder}/libcublas.so.12",
+                    scenario=scenario,
+                ),
+                answer(
+                    "onnxruntime", "libcudnn_graph.so.9", "cudnn", graph, scenario=scenario, **({} if folder else late)
+                ),
+            )
+
+        parts = Parts(
+            distributions=(dist("onnxruntime-gpu", "1.23.2"),),
+            resolutions=(*rows("alone", None), *rows("after-torch", CUBLAS)),
+        )
+        found = verdict(with_(machine(), torch(), parts, cublas12(), cudnn9()))
+        assert [f.rule for f in found.findings] == ["GPD206"]
+        assert found.open == ()
+
+
+def replace_libraries(parts: Parts, libraries: tuple[Library, ...]) -> Parts:
+    return Parts(parts.distributions, parts.builds, libraries, parts.resolutions)
 
 
 class TestBesideTorch:
