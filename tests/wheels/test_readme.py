@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from support.wheels import wheel_env
 
 pytestmark = pytest.mark.wheels

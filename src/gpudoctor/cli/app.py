@@ -26,6 +26,7 @@ COMMANDS = {
     "libs": ("libs", "libs"),
     "run": ("run", "run"),
     "env": ("env", "env"),
+    "fix": ("fix", "fix"),
     "snapshot": ("snapshot", "snapshot"),
     "lock": ("lock", "lock"),
     "rule": ("rule", "rule"),

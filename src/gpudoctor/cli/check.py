@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -29,6 +29,10 @@ from gpudoctor.cli.common import (
     request_for,
     take_or_read,
 )
+
+if TYPE_CHECKING:
+    from gpudoctor.model.snapshot import Snapshot
+    from gpudoctor.rules.base import Rule
 
 VERDICT = "Verdict"
 
@@ -120,6 +124,8 @@ def check(
         from gpudoctor.cli.lock import locked_rules
 
         rules = (*RULES, *locked_rules(against, taken, consumers=tuple(consumers or ()), live=snapshot is None))
+    if snapshot is None:
+        rules = (*rules, *_repair_rules(taken))
     selected, ignored = tuple(select or ()), tuple(ignore or ())
     verdict = judge(taken, matrix, selected, ignored, rules)
     if deep:
@@ -146,3 +152,18 @@ def check(
             output,
         )
     return report.summary.exit_status
+
+
+def _repair_rules(taken: Snapshot) -> tuple[Rule, ...]:
+    """Return the rule on repairs that were killed, where this user ever made one."""
+    from gpudoctor.fix.places import has_journals
+    from gpudoctor.model.fact import value_of
+    from gpudoctor.system.real import RealSystem
+
+    system = RealSystem()
+    interpreter = value_of(taken.interpreter)
+    if interpreter is None or not has_journals(system, system.environ()):
+        return ()
+    from gpudoctor.fix.rules import bound_rules
+
+    return bound_rules(system, system.environ(), interpreter.prefix, interpreter.executable)

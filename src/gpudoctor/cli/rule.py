@@ -16,9 +16,10 @@ def every_rule() -> tuple[Rule, ...]:
     """Return all rules by id: those on a snapshot, and those that need a lock file or a deep check besides."""
     from gpudoctor.canary.rules import CANARY_RULES
     from gpudoctor.drift.rules import DRIFT_RULES
+    from gpudoctor.fix.rules import FIX_RULES
     from gpudoctor.rules.registry import RULES
 
-    return tuple(sorted((*RULES, *DRIFT_RULES, *CANARY_RULES), key=lambda r: r.id))
+    return tuple(sorted((*RULES, *DRIFT_RULES, *CANARY_RULES, *FIX_RULES), key=lambda r: r.id))
 
 
 def rule(

@@ -1,0 +1,309 @@
+"""`gpudoctor fix`: plan a repair, carry it out, take it back."""
+
+from __future__ import annotations
+
+import sys
+from enum import Enum
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import typer
+
+from gpudoctor.cli.common import (
+    Color,
+    ColorOption,
+    EnvFileOption,
+    EnvOption,
+    Format,
+    FormatOption,
+    ForOption,
+    MatrixOption,
+    OutputOption,
+    PythonOption,
+    emit,
+    rendering,
+    say,
+)
+
+if TYPE_CHECKING:
+    from gpudoctor.fix.render_plan import FixDocument, RunsDocument
+    from gpudoctor.fix.repair import Workshop
+    from gpudoctor.fix.types import Plan
+    from gpudoctor.matrix.index import Matrix
+    from gpudoctor.probes.take import SnapshotRequest
+
+REPAIR = "Repair"
+STATUS_PENDING = 1
+
+
+class Strategy(str, Enum):
+    """Ways to repair."""
+
+    HOOK = "hook"
+    LINKS = "links"
+    ACTIVATE = "activate"
+    CONDA = "conda"
+    ENV_FILE = "env-file"
+    WRAPPER = "wrapper"
+    SHOW = "show"
+
+
+def fix(
+    python: PythonOption = None,
+    consumers: ForOption = None,
+    env: EnvOption = None,
+    env_file: EnvFileOption = None,
+    matrix_file: MatrixOption = None,
+    apply: Annotated[
+        bool,
+        typer.Option(
+            "--apply", help="Carry the plan out, verify it, roll it back if it fails.", rich_help_panel=REPAIR
+        ),
+    ] = False,
+    undo: Annotated[
+        bool, typer.Option("--undo", help="Take a run back: the one named, else the latest.", rich_help_panel=REPAIR)
+    ] = False,
+    run: Annotated[str | None, typer.Argument(metavar="[RUN]", help="With --undo: which run.")] = None,
+    list_runs: Annotated[bool, typer.Option("--list", help="Show the runs on record.", rich_help_panel=REPAIR)] = False,
+    strategy: Annotated[
+        Strategy | None,
+        typer.Option("--strategy", help="How to repair; by default the findings decide.", rich_help_panel=REPAIR),
+    ] = None,
+    packages: Annotated[
+        bool,
+        typer.Option(
+            "--packages",
+            help="Install what is missing too, at exact versions that a dry run of uv or pip chose.",
+            rich_help_panel=REPAIR,
+        ),
+    ] = False,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            "--to",
+            metavar="LOCK|PYTHON",
+            help="With --packages: give GPU packages the versions of a lock file or of another environment.",
+            rich_help_panel=REPAIR,
+        ),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before applying.", rich_help_panel=REPAIR)] = False,
+    report_format: FormatOption = Format.TEXT,
+    output: OutputOption = None,
+    color: ColorOption = Color.AUTO,
+) -> int:
+    """Show the repair that makes every consumer find its GPU libraries; with --apply, carry it out.
+
+    Without --apply nothing is changed and nothing of the environment is run: the plan is shown, with what it would
+    write. A plan is judged for all consumers first; one that would take a library from any of them is refused.
+
+    --apply writes each step to a journal outside the environment, then loads the libraries the way the service will,
+    and takes everything back if a target finding stayed or a new error came. --undo restores what was there, byte for
+    byte.
+
+    --packages asks uv, else the environment's pip, for a dry run, which starts the environment's interpreter and may
+    use the network. What the new libraries need to be found follows in the same run.
+
+    Exit status: 0 nothing to do, applied or undone; 1 a plan is pending, refused or rolled back.
+
+    Examples:
+      gpudoctor fix --python /srv/app/.venv
+
+      gpudoctor fix --python /srv/app/.venv --apply --yes
+
+      gpudoctor fix --python /srv/app/.venv --packages --to gpudoctor.lock --apply
+
+      gpudoctor fix --python /srv/app/.venv --undo
+    """
+    from gpudoctor.matrix.load import load_matrix
+    from gpudoctor.model.errors import UsageError
+    from gpudoctor.probes.take import SnapshotRequest
+
+    if sum((apply, undo, list_runs)) > 1:
+        raise UsageError("--apply, --undo and --list exclude one another")
+    if to is not None and not packages:
+        raise UsageError("--to changes packages: add --packages")
+    if packages and strategy is not None:
+        raise UsageError("--packages and --strategy exclude one another: change the packages first")
+    if run is not None and not undo:
+        raise UsageError(f"{run!r}: only --undo takes the name of a run")
+    request = SnapshotRequest(
+        python=python,
+        own_python=sys.executable,
+        consumers=tuple(consumers or ()),
+        assignments=tuple(env or ()),
+        env_file=env_file,
+        # No rule on the driver takes part in a repair: it need not be asked.
+    )
+    show = _Printer(report_format, output, color)
+    if list_runs:
+        return _list(request, show)
+    if undo:
+        return _undo(request, run, show)
+    wish = _Wish(strategy.value if strategy else None, packages, to)
+    return _fix(load_matrix(matrix_file), request, wish, apply, yes, show)
+
+
+class _Wish(NamedTuple):
+    """What sort of repair is wanted."""
+
+    strategy: str | None
+    packages: bool
+    to: str | None
+
+
+class _Printer:
+    """Prints documents in the format asked for."""
+
+    def __init__(self, report_format: Format, output: str | None, color: Color) -> None:
+        self.json = report_format is Format.JSON
+        self.output = output
+        self._color = color
+
+    def fix(self, document: FixDocument, *, brief: bool = False) -> None:
+        from gpudoctor.fix.render_plan import render_fix
+        from gpudoctor.report.canvas import Canvas
+        from gpudoctor.report.json import render_document
+
+        if self.json:
+            emit(render_document(document), self.output, encoding="utf-8")
+            return
+        colored, width, ascii_only = rendering(self._color, self.output)
+        canvas = Canvas(colored=colored, width=width, ascii_only=ascii_only)
+        emit(render_fix(document, canvas, brief=brief), self.output)
+
+    def runs(self, document: RunsDocument) -> None:
+        from gpudoctor.fix.render_plan import render_runs
+        from gpudoctor.report.canvas import Canvas
+        from gpudoctor.report.json import render_document
+
+        if self.json:
+            emit(render_document(document), self.output, encoding="utf-8")
+            return
+        colored, width, ascii_only = rendering(self._color, self.output)
+        emit(render_runs(document, Canvas(colored=colored, width=width, ascii_only=ascii_only)), self.output)
+
+
+def _workshop(request: SnapshotRequest) -> Workshop:
+    from gpudoctor.fix.repair import Workshop
+    from gpudoctor.probes.interpreter import find_target
+    from gpudoctor.probes.layout import find_layout
+    from gpudoctor.system.changes import RealChanges
+    from gpudoctor.system.real import RealSystem
+
+    system = RealSystem()
+    layout = find_layout(system, find_target(system, request.python, request.own_python))
+    return Workshop(system, RealChanges(), layout.prefix)
+
+
+def _list(request: SnapshotRequest, show: _Printer) -> int:
+    from gpudoctor.fix.render_plan import describe_runs
+
+    show.runs(describe_runs(_workshop(request).runs()))
+    return 0
+
+
+def _undo(request: SnapshotRequest, run_id: str | None, show: _Printer) -> int:
+    from gpudoctor.fix.render_plan import FixDocument
+
+    workshop = _workshop(request)
+    with workshop.lock():
+        run, left = workshop.undo(run_id)
+    show.fix(FixDocument(status="undone", run=run.id, strategy=run.plan.strategy, left=left), brief=True)
+    return 1 if left else 0
+
+
+def _fix(matrix: Matrix, request: SnapshotRequest, wish: _Wish, apply: bool, yes: bool, show: _Printer) -> int:
+    from gpudoctor.fix.plan import NothingToDo
+    from gpudoctor.fix.refusals import Refusal
+    from gpudoctor.fix.render_plan import FixDocument, describe
+    from gpudoctor.fix.types import Plan
+
+    workshop = _workshop(request)
+    _settle(workshop, apply)
+    plan = _planned(matrix, request, wish)
+    if isinstance(plan, NothingToDo):
+        show.fix(FixDocument(status="nothing-to-do", unmet=plan.unmet))
+        return 0
+    if isinstance(plan, Refusal):
+        show.fix(FixDocument(status="refused", reason=plan.reason))
+        return STATUS_PENDING
+    assert isinstance(plan, Plan)  # noqa: S101 - the two other answers were handled above
+    if not apply or plan.applicability == "display-only":
+        show.fix(describe(plan))
+        return STATUS_PENDING
+    return _apply(matrix, request, workshop, plan, yes, show)
+
+
+def _settle(workshop: Workshop, apply: bool) -> None:
+    """Say what a killed run left, and take it back where something is going to be changed anyway."""
+    from gpudoctor.fix.state import told_of
+
+    interrupted = [r for r in workshop.runs() if r.state in ("interrupted", "undo-interrupted")]
+    if not interrupted:
+        return
+    if not apply:
+        for run in interrupted:
+            say(told_of(run))
+        return
+    with workshop.lock():
+        for text in workshop.settle():
+            say(text)
+
+
+def _planned(matrix: Matrix, request: SnapshotRequest, wish: _Wish) -> object:
+    import msgspec
+
+    from gpudoctor.fix.plan import plan_fix
+    from gpudoctor.fix.repair import see
+    from gpudoctor.system.changes import RealChanges
+    from gpudoctor.system.real import RealSystem
+
+    system = RealSystem()
+    seen = msgspec.structs.replace(see(system, matrix, request), strategy=wish.strategy)
+    if wish.packages:
+        from gpudoctor.fix.package_plan import plan_packages, wanted_of
+        from gpudoctor.fix.plan import NothingToDo
+
+        wanted = wanted_of(system, wish.to) if wish.to is not None else None
+        plan = plan_packages(system, RealChanges(), matrix, seen, wanted)
+        if not isinstance(plan, NothingToDo):
+            return plan
+    return plan_fix(system, RealChanges(), matrix, seen)
+
+
+def _apply(matrix: Matrix, request: SnapshotRequest, workshop: Workshop, plan: Plan, yes: bool, show: _Printer) -> int:
+    from gpudoctor.fix.render_plan import describe, with_outcome
+
+    document = describe(plan)
+    if not yes:
+        _ask(document, show)
+    with workshop.lock():
+        outcome = workshop.carry_out(matrix, request, plan)
+    document = with_outcome(
+        document,
+        status=outcome.status,
+        run=outcome.run,
+        complaints=outcome.complaints,
+        left=outcome.left,
+        verified_by="canary" if outcome.tried else "files",
+    )
+    show.fix(document, brief=not yes)
+    return 0 if outcome.status == "applied" else STATUS_PENDING
+
+
+def _ask(document: FixDocument, show: _Printer) -> None:
+    """Show the plan on standard error and wait for a yes.
+
+    Raises:
+        UsageError: There is nobody to ask.
+        Abort: The answer is no.
+    """
+    from gpudoctor.fix.render_plan import render_fix
+    from gpudoctor.model.errors import UsageError
+    from gpudoctor.report.canvas import Canvas
+
+    if not sys.stdin.isatty():
+        raise UsageError("standard input is no terminal, so nobody can be asked: add --yes to apply the plan")
+    del show
+    sys.stderr.write(render_fix(document, Canvas(colored=False, width=100, ascii_only=False)))
+    if not typer.confirm("Apply it?", err=True):
+        raise typer.Abort

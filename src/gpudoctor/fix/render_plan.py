@@ -1,0 +1,259 @@
+"""Plans, outcomes and runs, as text and as documents."""
+
+from __future__ import annotations
+
+import difflib
+import shlex
+from collections.abc import Iterable
+from typing import Literal
+
+import msgspec
+
+from gpudoctor.fix.journal import Run
+from gpudoctor.fix.package_types import ChangePackages
+from gpudoctor.fix.types import Action, MakeFolder, MakeLink, Plan, WriteFile
+from gpudoctor.model.snapshot import Frozen
+from gpudoctor.report.canvas import Canvas
+
+_LABEL_COLUMNS = 9
+Status = Literal["pending", "nothing-to-do", "refused", "applied", "rolled-back", "undone"]
+
+
+class ActionDocument(Frozen, frozen=True, kw_only=True):
+    """One action of a plan.
+
+    Attributes:
+        action: Its kind.
+        path: What it changes.
+        purpose: One clause.
+        preview: A unified diff, or a command.
+    """
+
+    action: str
+    path: str
+    purpose: str
+    preview: str
+
+
+class FixDocument(Frozen, frozen=True, kw_only=True):
+    """What `fix --format json` prints.
+
+    Attributes:
+        schema_version: Version of this document's shape.
+        status: What became of it.
+        run: Name of the run, once there is one.
+        reason: Why refused.
+        strategy: How it repairs.
+        why: Why in this way.
+        scope: Whom it reaches.
+        risk: What may go wrong later.
+        applicability: Whether it may be applied.
+        consumers: Whom it serves.
+        ends: Findings that it ends.
+        actions: What it does.
+        commands: What to type.
+        unmet: Who cannot be helped, and why.
+        complaints: Why it was rolled back.
+        left: What could not be restored, for somebody changed it since.
+        verified_by: `canary` when libraries were really loaded, else `files`.
+    """
+
+    schema_version: int = 1
+    status: Status
+    run: str | None = None
+    reason: str | None = None
+    strategy: str | None = None
+    why: str | None = None
+    scope: str | None = None
+    risk: str | None = None
+    applicability: str | None = None
+    consumers: tuple[str, ...] = ()
+    ends: tuple[str, ...] = ()
+    actions: tuple[ActionDocument, ...] = ()
+    commands: tuple[str, ...] = ()
+    unmet: tuple[str, ...] = ()
+    complaints: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+    verified_by: Literal["canary", "files"] | None = None
+
+
+class RunDocument(Frozen, frozen=True, kw_only=True):
+    """One run on record.
+
+    Attributes:
+        run: Its name.
+        state: How it ended.
+        strategy: How it repaired.
+        consumers: Whom it served.
+        paths: What it changed.
+        told: What was said at its end.
+    """
+
+    run: str
+    state: str
+    strategy: str
+    consumers: tuple[str, ...]
+    paths: tuple[str, ...]
+    told: tuple[str, ...] = ()
+
+
+class RunsDocument(Frozen, frozen=True, kw_only=True):
+    """What `fix --list --format json` prints.
+
+    Attributes:
+        schema_version: Version of this document's shape.
+        runs: Oldest first.
+    """
+
+    schema_version: int = 1
+    runs: tuple[RunDocument, ...]
+
+
+def preview(action: Action) -> str:
+    """Return what an action does: a unified diff of a file, a command for the rest."""
+    match action:
+        case WriteFile(path=path, content=content, former=former):
+            return "".join(_diff(path, former, content))
+        case MakeLink(path=path, text=text):
+            return f"ln -s {text} {path}\n"
+        case MakeFolder(path=path):
+            return f"mkdir {path}\n"
+        case ChangePackages(steps=steps):
+            commands = (" ".join(shlex.quote(word) for word in argv) for argv in action.commands())
+            return "".join(f"{line}\n" for line in (*map(str, steps), *commands))
+
+
+def _diff(path: str, former: bytes | None, content: bytes) -> Iterable[str]:
+    old = [] if former is None else former.decode("utf-8", "backslashreplace").splitlines(keepends=True)
+    new = content.decode("utf-8", "backslashreplace").splitlines(keepends=True)
+    for line in difflib.unified_diff(old, new, "/dev/null" if former is None else path, path):
+        yield line if line.endswith("\n") else line + "\n\\ No newline at end of file\n"
+
+
+def describe(plan: Plan, status: Status = "pending") -> FixDocument:
+    """Return a plan as a document."""
+    return FixDocument(
+        status=status,
+        strategy=plan.strategy,
+        why=plan.why,
+        scope=plan.scope,
+        risk=plan.risk,
+        applicability=plan.applicability,
+        consumers=plan.consumers,
+        ends=tuple(f"{rule} {cause} ({subject})" for rule, subject, cause in plan.targets),
+        actions=tuple(_action(a) for a in plan.actions),
+        commands=plan.commands,
+        unmet=plan.unmet,
+    )
+
+
+def _action(action: Action) -> ActionDocument:
+    kind = {
+        WriteFile: "write-file",
+        MakeLink: "make-link",
+        MakeFolder: "make-folder",
+        ChangePackages: "change-packages",
+    }[type(action)]
+    return ActionDocument(action=kind, path=action.path, purpose=action.purpose, preview=preview(action))
+
+
+def describe_runs(runs: tuple[Run, ...]) -> RunsDocument:
+    """Return runs as a document."""
+    return RunsDocument(
+        runs=tuple(
+            RunDocument(
+                run=r.id,
+                state=r.state,
+                strategy=r.plan.strategy,
+                consumers=r.plan.consumers,
+                paths=tuple(a.path for a in r.plan.actions),
+                told=r.told,
+            )
+            for r in runs
+        )
+    )
+
+
+def render_fix(document: FixDocument, canvas: Canvas, *, brief: bool = False) -> str:
+    """Return a plan or its outcome as text.
+
+    Args:
+        document: What to say.
+        canvas: An empty sheet.
+        brief: Leave out the plan itself: it was shown before.
+    """
+    if not brief:
+        _plan_text(document, canvas)
+    for text in document.unmet:
+        canvas.row(("not", "yellow", _LABEL_COLUMNS), value=text)
+    for text in (*document.complaints, *document.left):
+        canvas.row(("!", "bold red", _LABEL_COLUMNS), value=text)
+    canvas.line((_verdict(document), "bold"))
+    return canvas.text()
+
+
+def _plan_text(document: FixDocument, canvas: Canvas) -> None:
+    rows = (
+        ("repair", f"{document.strategy}, for {', '.join(document.consumers)}" if document.strategy else None),
+        ("why", document.why),
+        ("scope", document.scope),
+        ("risk", document.risk),
+    )
+    for label, value in rows:
+        if value:
+            canvas.row((label, "dim", _LABEL_COLUMNS), value=value)
+    for ends in document.ends:
+        canvas.row(("ends", "dim", _LABEL_COLUMNS), value=ends)
+    for action in document.actions:
+        canvas.blank()
+        canvas.line((action.path, "bold"), f": {action.purpose}")
+        for line in action.preview.splitlines():
+            canvas.verbatim(line, indent=2, style=_style(line))
+    for command in document.commands:
+        canvas.verbatim(command, indent=2)
+    if document.strategy:
+        canvas.blank()
+
+
+def _style(line: str) -> str:
+    return {"+": "green", "-": "red", "@": "cyan"}.get(line[:1], "")
+
+
+def _verdict(document: FixDocument) -> str:
+    match document.status:
+        case "pending" if document.applicability == "display-only":
+            return "nothing is done by gpudoctor itself: this is for you to type"
+        case "pending":
+            return "nothing was changed; `gpudoctor fix --apply` carries this out"
+        case "nothing-to-do":
+            return "nothing to do: every library that can be found here is found"
+        case "refused":
+            return f"no repair: {document.reason}"
+        case "applied":
+            how = (
+                "the libraries were loaded to prove it" if document.verified_by == "canary" else "read again from disk"
+            )
+            return f"applied as run {document.run} and verified ({how}); `gpudoctor fix --undo` takes it back"
+        case "rolled-back":
+            return f"run {document.run} was rolled back: it did not do what it was made for"
+        case "undone":
+            tail = ", but for what is named above" if document.left else ""
+            return f"run {document.run} was undone: everything is as it was before{tail}"
+
+
+def render_runs(document: RunsDocument, canvas: Canvas) -> str:
+    """Return the runs on record as text."""
+    for run in document.runs:
+        canvas.line((run.run, "bold"), f"  {run.state}  {run.strategy}, for {', '.join(run.consumers)}")
+        for path in run.paths:
+            canvas.verbatim(path, indent=2)
+        for text in run.told:
+            canvas.line(text, indent=4)
+    if not document.runs:
+        canvas.line("no run is on record for this environment")
+    return canvas.text()
+
+
+def with_outcome(document: FixDocument, **values: object) -> FixDocument:
+    """Return a document with what became of it."""
+    return msgspec.structs.replace(document, **values)

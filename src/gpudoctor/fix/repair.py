@@ -1,0 +1,171 @@
+"""A repair from lock to verdict: apply, look again the way the service starts, keep it or take it back."""
+
+from __future__ import annotations
+
+import posixpath
+from contextlib import AbstractContextManager
+from typing import Literal
+
+import msgspec
+
+from gpudoctor.fix.apply import Stale, apply_plan
+from gpudoctor.fix.journal import Journal, Run, Writer, journals_of, read_runs
+from gpudoctor.fix.package_run import changes_packages, follow_up
+from gpudoctor.fix.plan import FixRequest, snapshot_digest
+from gpudoctor.fix.types import Plan
+from gpudoctor.fix.undo import undo_plan, undo_run
+from gpudoctor.fix.verify import Look, complaints, take_look
+from gpudoctor.matrix.index import Matrix
+from gpudoctor.model.errors import UsageError
+from gpudoctor.model.fact import Present
+from gpudoctor.probes.selection import only_for
+from gpudoctor.probes.take import SnapshotRequest, take_snapshot, target_of
+from gpudoctor.probes.variables import judged_environment
+from gpudoctor.system.changes import CannotChange, RealChanges
+from gpudoctor.system.protocol import ReadSystem
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """How a repair ended.
+
+    Attributes:
+        run: Name of the run.
+        status: Whether it was kept.
+        complaints: Why it was rolled back.
+        left: What could not be taken back, for somebody changed it meanwhile.
+        tried: Whether the libraries were really loaded, and not only the files read again.
+    """
+
+    run: str
+    status: Literal["applied", "rolled-back"]
+    complaints: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+    tried: bool = False
+
+
+def see(system: ReadSystem, matrix: Matrix, request: SnapshotRequest) -> FixRequest:
+    """Take the snapshot that a repair starts from: for all consumers, since all are protected.
+
+    Raises:
+        UsageError: There is no such interpreter, or no such consumer in it.
+        InputFileError: The file of `--env-file` cannot be read.
+    """
+    snapshot = take_snapshot(system, matrix, msgspec.structs.replace(request, consumers=()))
+    if not isinstance(snapshot.interpreter, Present):
+        raise UsageError("a repair needs a Python environment; `gpudoctor run --binary` starts a native program")
+    only_for(snapshot, matrix, request.consumers)  # says so where one of them is not there
+    interpreter = snapshot.interpreter.value
+    files = (request.env_file,) if request.env_file else ()
+    environment = judged_environment(system, request.assignments, files).environment
+    target = target_of(system, interpreter, environment)
+    return FixRequest(target=target, interpreter=interpreter, snapshot=snapshot, consumers=request.consumers)
+
+
+class Workshop:
+    """Repairs of one environment.
+
+    Attributes:
+        folder: Where its journals are.
+    """
+
+    def __init__(self, system: ReadSystem, changes: Writer, prefix: str) -> None:
+        self._system = system
+        self._changes = changes
+        self._prefix = prefix
+        self.folder = journals_of(system, system.environ(), prefix)
+
+    def lock(self) -> AbstractContextManager[None]:
+        """Hold the environment against every other gpudoctor.
+
+        Raises:
+            Busy: Another process holds it.
+        """
+        self._changes.make_folders(self.folder)
+        return RealChanges().lock(self._prefix, posixpath.join(self.folder, "lock"))
+
+    def runs(self) -> tuple[Run, ...]:
+        """Return the runs on record, oldest first."""
+        return read_runs(self._system, self.folder)
+
+    def settle(self) -> tuple[str, ...]:
+        """Take back what a killed run left half done; the caller holds the lock. Return what was done, in words."""
+        told: list[str] = []
+        for run in reversed(self.runs()):
+            if run.state in ("interrupted", "undo-interrupted"):
+                left = undo_run(self._system, self._changes, run, ("it had been interrupted",))
+                told.append(f"run {run.id} had been interrupted and was taken back")
+                told += left
+        return tuple(told)
+
+    def undo(self, run_id: str | None) -> tuple[Run, tuple[str, ...]]:
+        """Take back one run, the latest by default; the caller holds the lock.
+
+        Returns:
+            The run, and what was left alone because somebody changed it since.
+
+        Raises:
+            UsageError: There is no such run, or it is undone already.
+            CannotChange: A step failed; undoing again goes on from there.
+        """
+        run = self._chosen(run_id)
+        return run, undo_run(self._system, self._changes, run)
+
+    def _chosen(self, run_id: str | None) -> Run:
+        runs = self.runs()
+        if run_id is None:
+            found = next((r for r in reversed(runs) if r.state != "undone" and r.state != "prepared"), None)
+            if found is None:
+                raise UsageError(f"there is no run to undo for {self._prefix}")
+            return found
+        found = next((r for r in runs if r.id == run_id), None)
+        if found is None:
+            raise UsageError(
+                f"there is no run {run_id!r} for {self._prefix}; `gpudoctor fix --list` shows those there are"
+            )
+        if found.state == "undone":
+            raise UsageError(f"run {run_id} is undone already")
+        return found
+
+    def carry_out(self, matrix: Matrix, request: SnapshotRequest, plan: Plan) -> Outcome:
+        """Apply a plan and verify it; the caller holds the lock.
+
+        Raises:
+            Stale: The environment is not what the plan was made for; nothing was changed.
+            CannotChange: A step failed; what was done by then was taken back.
+        """
+        seen = see(self._system, matrix, request)
+        if snapshot_digest(seen.snapshot) != plan.snapshot_digest:
+            raise Stale(
+                "the environment has changed since the plan was made; nothing was changed, run `gpudoctor fix` again"
+            )
+        before = take_look(self._system, matrix, seen.target, seen.snapshot)
+        journal = apply_plan(self._system, self._changes, self.folder, plan)
+        if changes_packages(plan):
+            plan = follow_up(
+                self._system, self._changes, matrix, journal, plan, lambda: see(self._system, matrix, request)
+            )
+        try:
+            after = self._look_again(matrix, request, plan)
+        except BaseException:
+            undo_plan(self._system, self._changes, journal, plan, ("the check after it failed",))
+            raise
+        return self._judged(plan, journal, before, after)
+
+    def _look_again(self, matrix: Matrix, request: SnapshotRequest, plan: Plan) -> Look:
+        """Look as the served processes will start: with the variables that the repair gives them."""
+        given = tuple(f"{name}={value}" for name, value in plan.environment)
+        request = msgspec.structs.replace(request, assignments=(*request.assignments, *given))
+        seen = see(self._system, matrix, request)
+        return take_look(self._system, matrix, seen.target, seen.snapshot)
+
+    def _judged(self, plan: Plan, journal: Journal, before: Look, after: Look) -> Outcome:
+        wrong = complaints(plan, before, after)
+        if not wrong:
+            try:
+                journal.note("verified")
+            except CannotChange:
+                undo_plan(self._system, self._changes, journal, plan, ("the journal could not be finished",))
+                raise
+            return Outcome(journal.run_id, "applied", tried=after.tried)
+        left = undo_plan(self._system, self._changes, journal, plan, wrong)
+        return Outcome(journal.run_id, "rolled-back", complaints=wrong, left=left, tried=after.tried)

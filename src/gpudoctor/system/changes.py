@@ -1,0 +1,355 @@
+"""The write protocol: changes that are whole or not at all, each durable before the call returns.
+
+Every change goes through one object, so that a test can end the process before, in and after any of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import stat as stat_bits
+import sys
+from collections.abc import Iterator
+from typing import Union
+
+import msgspec
+
+from gpudoctor.model.errors import GpuDoctorError
+
+_BINARY = getattr(os, "O_BINARY", 0)
+_CLOEXEC = getattr(os, "O_CLOEXEC", 0)
+_NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
+_BUSY = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
+
+
+class CannotChange(GpuDoctorError):
+    """A change was refused by the machine; what was there is unchanged.
+
+    Attributes:
+        reason: One clause.
+    """
+
+    exit_status = 1
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Busy(GpuDoctorError):
+    """Another gpudoctor is changing the same environment."""
+
+    exit_status = 1
+
+
+class Nothing(msgspec.Struct, frozen=True, tag="nothing", tag_field="kind"):
+    """Nothing is at a path."""
+
+
+class FileState(msgspec.Struct, frozen=True, tag="file", tag_field="kind"):
+    """A regular file.
+
+    Attributes:
+        sha256: Digest of its content.
+        mode: Permission bits.
+        mtime_ns: Time of last modification.
+        uid: Owner.
+        gid: Group.
+    """
+
+    sha256: str
+    mode: int
+    mtime_ns: int
+    uid: int
+    gid: int
+
+
+class LinkState(msgspec.Struct, frozen=True, tag="link", tag_field="kind"):
+    """A symbolic link.
+
+    Attributes:
+        text: What it holds.
+    """
+
+    text: str
+
+
+class FolderState(msgspec.Struct, frozen=True, tag="folder", tag_field="kind"):
+    """A folder.
+
+    Attributes:
+        names_sha256: Digest of the names in it.
+        mtime_ns: Time of last modification.
+    """
+
+    names_sha256: str
+    mtime_ns: int
+
+
+class OtherState(msgspec.Struct, frozen=True, tag="other", tag_field="kind"):
+    """A device, a socket, a pipe: nothing that is ever changed."""
+
+
+PathState = Union[Nothing, FileState, LinkState, FolderState, OtherState]  # noqa: UP007 - msgspec reads it at run time
+
+
+class RealChanges:
+    """Changes on the real machine."""
+
+    # --- looking, without following a link
+
+    def state(self, path: str) -> PathState:
+        """Return what is at a path; the path itself when it is a link.
+
+        Raises:
+            CannotChange: It cannot be looked at.
+        """
+        with _told(path, "cannot be looked at"):
+            try:
+                status = os.lstat(path)
+            except (FileNotFoundError, NotADirectoryError):
+                return Nothing()
+            if stat_bits.S_ISLNK(status.st_mode):
+                return LinkState(os.readlink(path))
+            if stat_bits.S_ISDIR(status.st_mode):
+                return FolderState(_names_digest(path), status.st_mtime_ns)
+            if not stat_bits.S_ISREG(status.st_mode):
+                return OtherState()
+            digest = hashlib.sha256(self.read(path)).hexdigest()
+            mode = stat_bits.S_IMODE(status.st_mode)
+            return FileState(digest, mode, status.st_mtime_ns, status.st_uid, status.st_gid)
+
+    def read(self, path: str) -> bytes:
+        """Return a regular file's content, links not followed.
+
+        Raises:
+            CannotChange: It cannot be read.
+        """
+        with _told(path, "cannot be read"):
+            fd = os.open(path, os.O_RDONLY | _BINARY | _CLOEXEC | _NOFOLLOW | getattr(os, "O_NONBLOCK", 0))
+            with os.fdopen(fd, "rb") as file:
+                return file.read()
+
+    def writable(self, folder: str) -> str | None:
+        """Return why no file can be made in a folder, as a clause; None when one can."""
+        try:
+            readonly = bool(os.statvfs(folder).f_flag & getattr(os, "ST_RDONLY", 1))
+        except OSError as error:
+            return error.strerror or str(error)
+        if readonly:
+            return "the file system is mounted read-only"
+        return None if os.access(folder, os.W_OK | os.X_OK) else "this user may not write there"
+
+    # --- changing
+
+    def write_file(
+        self,
+        path: str,
+        content: bytes,
+        *,
+        mode: int,
+        temporary: str,
+        mtime_ns: int | None = None,
+        owner: tuple[int, int] | None = None,
+    ) -> None:
+        """Make or replace a file: a reader sees the old content or the new, and never a part.
+
+        Args:
+            path: The file; a link there is replaced, not followed.
+            content: All of it.
+            mode: Permission bits, whatever the umask says.
+            temporary: Path of the file in between, in the same folder; what an earlier run left there is replaced.
+            mtime_ns: Time of last modification; None for now.
+            owner: User and group id; None for this process's.
+
+        Raises:
+            CannotChange: It cannot be written.
+        """
+        with _told(path, "cannot be written"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+            try:
+                self._fill(temporary, content, mode, owner)
+                if mtime_ns is not None:
+                    os.utime(temporary, ns=(mtime_ns, mtime_ns))
+                os.replace(temporary, path)
+            except OSError:
+                with contextlib.suppress(OSError):
+                    os.unlink(temporary)
+                raise
+            _sync_folder(os.path.dirname(path))
+
+    def _fill(self, path: str, content: bytes, mode: int, owner: tuple[int, int] | None) -> None:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY | _CLOEXEC, 0o600)
+        try:
+            _write_all(fd, content)
+            if owner is not None and (os.fstat(fd).st_uid, os.fstat(fd).st_gid) != owner:
+                os.fchown(fd, *owner)
+            os.fchmod(fd, mode)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def make_link(self, path: str, text: str) -> None:
+        """Make a symbolic link where nothing is.
+
+        Raises:
+            CannotChange: Something is there, or it cannot be made.
+        """
+        with _told(path, "cannot be linked"):
+            os.symlink(text, path)
+            _sync_folder(os.path.dirname(path))
+
+    def make_folder(self, path: str, mode: int = 0o755) -> None:
+        """Make a folder where nothing is.
+
+        Raises:
+            CannotChange: It cannot be made.
+        """
+        with _told(path, "cannot be made"):
+            os.mkdir(path, mode)
+            os.chmod(path, mode)
+            _sync_folder(os.path.dirname(path))
+
+    def remove(self, path: str) -> None:
+        """Remove a file or a link; what is not there is no error.
+
+        Raises:
+            CannotChange: It cannot be removed.
+        """
+        with _told(path, "cannot be removed"), contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+            _sync_folder(os.path.dirname(path))
+
+    def remove_folder(self, path: str) -> None:
+        """Remove an empty folder; what is not there is no error.
+
+        Raises:
+            CannotChange: It holds something, or cannot be removed.
+        """
+        with _told(path, "cannot be removed"), contextlib.suppress(FileNotFoundError):
+            os.rmdir(path)
+            _sync_folder(os.path.dirname(path))
+
+    def set_mtime(self, path: str, mtime_ns: int) -> None:
+        """Set the time of last modification.
+
+        Raises:
+            CannotChange: It cannot be set.
+        """
+        with _told(path, "cannot be given its former time"):
+            os.utime(path, ns=(mtime_ns, mtime_ns))
+
+    # --- records of our own
+
+    def make_folders(self, path: str) -> None:
+        """Make a folder for records, and those above it, for this user only.
+
+        Raises:
+            CannotChange: It cannot be made.
+        """
+        with _told(path, "cannot be made"):
+            os.makedirs(path, 0o700, exist_ok=True)
+            _sync_folder(os.path.dirname(path))
+
+    def append(self, path: str, line: bytes) -> None:
+        """Append to a record; on the disk when this returns.
+
+        Raises:
+            CannotChange: It cannot be written.
+        """
+        with _told(path, "cannot be written"):
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | _BINARY | _CLOEXEC, 0o600)
+            try:
+                _write_all(fd, line)
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+            _sync_folder(os.path.dirname(path))
+
+    @contextlib.contextmanager
+    def lock(self, folder: str, fallback: str) -> Iterator[None]:
+        """Hold a folder against every other gpudoctor; the lock goes with the process, and leaves no file in it.
+
+        Args:
+            folder: The environment.
+            fallback: File to lock instead where folders cannot be locked (NFS).
+
+        Raises:
+            Busy: Another process holds it.
+            CannotChange: It cannot be locked.
+        """
+        fd = _locked(folder, fallback)
+        try:
+            yield
+        finally:
+            if fd is not None:
+                os.close(fd)
+
+
+def _locked(folder: str, fallback: str) -> int | None:
+    if sys.platform == "win32":
+        return None
+    import fcntl
+
+    for path, flags in ((folder, os.O_RDONLY), (fallback, os.O_RDWR | os.O_CREAT)):
+        with _told(path, "cannot be locked"):
+            fd = os.open(path, flags | _CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(fd)
+            if error.errno in _BUSY:
+                raise Busy(
+                    f"{folder}: another gpudoctor is changing this environment; try again when it is done"
+                ) from None
+            continue
+        return fd
+    raise CannotChange(f"{folder}: cannot be locked against another gpudoctor")
+
+
+@contextlib.contextmanager
+def _told(path: str, what: str) -> Iterator[None]:
+    """Turn an error of the machine into one sentence."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        detail = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise CannotChange(f"{path} {what}: {detail}") from error
+
+
+def _names_digest(folder: str) -> str:
+    names = sorted(os.fsencode(name) for name in os.listdir(folder))
+    return hashlib.sha256(b"\0".join(names)).hexdigest()
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def _sync_folder(folder: str) -> None:
+    """Make a changed name durable where folders can be opened."""
+    with contextlib.suppress(OSError):
+        fd = os.open(folder, os.O_RDONLY | _CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def same_content(one: PathState, other: PathState) -> bool:
+    """Tell whether two states differ in nothing but times and, for files, owner and permissions."""
+    if isinstance(one, FileState) and isinstance(other, FileState):
+        return one.sha256 == other.sha256
+    if isinstance(one, FolderState) and isinstance(other, FolderState):
+        return True
+    return one == other
+
+
+def content_state(content: bytes) -> FileState:
+    """Return the state of a file of this content, as far as same_content looks at it."""
+    return FileState(hashlib.sha256(content).hexdigest(), 0, 0, 0, 0)

@@ -1,0 +1,81 @@
+"""`gpudoctor fix` as a user types it, where there is nothing to repair, or what is typed is wrong."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from support.command import gpudoctor
+from support.treestate import tree_state
+
+
+@pytest.fixture(scope="module")
+def env(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("fix") / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    return folder
+
+
+def test_nothing_to_do(env: Path, tmp_path: Path) -> None:
+    before = tree_state(tmp_path)
+    for arguments in ((), ("--apply", "--yes"), ("--apply",)):
+        done = gpudoctor("fix", "--python", env, *arguments, XDG_STATE_HOME=str(tmp_path / "state"))
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout == "nothing to do: every library that can be found here is found\n"
+    assert tree_state(tmp_path) == before
+
+
+def test_nothing_on_record(env: Path, tmp_path: Path) -> None:
+    listed = gpudoctor("fix", "--python", env, "--list", XDG_STATE_HOME=str(tmp_path))
+    assert (listed.returncode, listed.stdout) == (0, "no run is on record for this environment\n")
+    as_json = gpudoctor("fix", "--python", env, "--list", "--format", "json", XDG_STATE_HOME=str(tmp_path))
+    assert json.loads(as_json.stdout) == {"schema_version": 1, "runs": []}
+    undone = gpudoctor("fix", "--python", env, "--undo", XDG_STATE_HOME=str(tmp_path))
+    assert (undone.returncode, undone.stdout) == (2, "")
+    assert undone.stderr == f"gpudoctor: there is no run to undo for {env}\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--apply", "--undo"),
+        ("--apply", "--list"),
+        ("--list", "--undo"),
+        ("20260101T000000Z-1",),
+        ("--apply", "20260101T000000Z-1"),
+        ("--undo", "../../../etc"),
+        ("--undo", "20260101T000000Z-1"),
+        ("--strategy", "magic"),
+        ("--for", "nosuch"),
+        ("--env", "novalue"),
+    ],
+)
+def test_wrong_usage(env: Path, tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    done = gpudoctor("fix", "--python", env, *arguments, XDG_STATE_HOME=str(tmp_path))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("python", ["/nonexistent", "/etc/passwd", "/tmp", ""])
+def test_no_environment(python: str, tmp_path: Path) -> None:
+    for arguments in ((), ("--apply", "--yes"), ("--undo",), ("--list",)):
+        done = gpudoctor("fix", "--python", python, *arguments, XDG_STATE_HOME=str(tmp_path))
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith("gpudoctor: ")
+        assert "Traceback" not in done.stderr
+
+
+def test_no_place_for_the_journal(env: Path, tmp_path: Path) -> None:
+    done = gpudoctor("fix", "--python", env, "--undo", HOME="", XDG_STATE_HOME="relative")
+    assert done.returncode == 2
+    assert "set HOME or XDG_STATE_HOME" in done.stderr
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    done = gpudoctor("fix", "--python", env, "--undo", XDG_STATE_HOME=str(blocked))
+    assert done.returncode == 1
+    assert "cannot be made" in done.stderr
