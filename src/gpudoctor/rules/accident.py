@@ -22,7 +22,7 @@ from gpudoctor.rules.reading import (
     plain_name,
     unique,
 )
-from gpudoctor.rules.remedies import BEFORE_START, export_command
+from gpudoctor.rules.remedies import BEFORE_START, export_command, own_fixes
 
 
 def _evaluate(snapshot: Snapshot, matrix: Matrix) -> tuple[Evaluation, ...]:
@@ -61,9 +61,11 @@ def _fail(snapshot: Snapshot, matrix: Matrix, consumer: str, lucky: tuple[Resolu
     files = unique(_tidy(snapshot, path) for r in lucky if (path := provided.get(r.role)))
     family = matrix.families.get(lucky[0].family)
     folders = unique(posixpath.dirname(f) for f in files)
+    own = own_fixes(snapshot, "unsafe")
     fixes = (
+        *own,
         Fix(
-            title=f"Set LD_LIBRARY_PATH {BEFORE_START}",
+            title=f"{'Or set' if own else 'Set'} LD_LIBRARY_PATH {BEFORE_START}",
             applicability="unsafe",
             commands=(export_command(folders),),
         ),

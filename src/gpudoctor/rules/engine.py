@@ -17,8 +17,8 @@ from gpudoctor.rules.registry import RULES
 
 _RANK = {"error": 0, "warning": 1, "note": 2}
 # Rules outside the registry, for they need more than a snapshot (a lock file, a deep check): good names all the same.
-_OTHER_IDS = ("GPD151", "GPD211", "GPD212", "GPD213", "GPD251", "GPD252", "GPD451", "GPD452", "GPD551")
-_OTHER_NAMES = ("canary-failed", "version-disagrees", "emulator-disagrees")
+_OTHER_IDS = ("GPD151", "GPD211", "GPD212", "GPD213", "GPD251", "GPD252", "GPD451", "GPD452", "GPD551", "GPD902")
+_OTHER_NAMES = ("canary-failed", "version-disagrees", "emulator-disagrees", "interrupted-repair")
 
 
 class Verdict(msgspec.Struct, frozen=True):

@@ -46,7 +46,8 @@ def elsewhere_fixes(snapshot: Snapshot, matrix: Matrix, group: Group, groups: Se
     ours = [m for g in groups if g.consumer == group.consumer for m in g.misses if m.found]
     here = (posixpath.dirname(tidy_path(m.found)) for m in ours if m.found)
     directories = unique((*here, *unreached_folders(snapshot, matrix, group.consumer)))
-    fixes = [_path_fix(snapshot, group, directories)]
+    by_hand = _path_fix(snapshot, group, directories)
+    fixes = [*own_fixes(snapshot, by_hand.applicability), by_hand]
     if group.consumer == "onnxruntime" and _has_preload_dlls(snapshot, matrix):
         fixes.append(
             Fix(
@@ -55,6 +56,22 @@ def elsewhere_fixes(snapshot: Snapshot, matrix: Matrix, group: Group, groups: Se
             )
         )
     return (*fixes, *newer_release_fix(snapshot, matrix, group))
+
+
+def own_fixes(snapshot: Snapshot, applicability: Applicability) -> tuple[Fix, ...]:
+    """Return what gpudoctor itself does about files that are there and not found."""
+    interpreter = value_of(snapshot.interpreter)
+    if interpreter is None or interpreter.secure_execution == Present(value=True):
+        return ()
+    python = shlex.quote(interpreter.executable)
+    return (
+        Fix(
+            title="Let gpudoctor make the environment find them however it is started (`gpudoctor fix --undo` takes it "
+            "back), or start one program with the right paths",
+            applicability=applicability,
+            commands=(f"gpudoctor fix --python {python} --apply", f"gpudoctor run --python {python} -- COMMAND"),
+        ),
+    )
 
 
 def _path_fix(snapshot: Snapshot, group: Group, directories: tuple[str, ...]) -> Fix:
@@ -66,7 +83,7 @@ def _path_fix(snapshot: Snapshot, group: Group, directories: tuple[str, ...]) ->
             applicability="display-only",
         )
     return Fix(
-        title=f"Set LD_LIBRARY_PATH {BEFORE_START}",
+        title=f"{'Or set' if interpreter else 'Set'} LD_LIBRARY_PATH {BEFORE_START}",
         applicability=_path_applicability(snapshot, interpreter, group, directories),
         commands=(export_command(directories),),
     )
