@@ -18,7 +18,7 @@ from gpudoctor.model.fact import value_of
 from gpudoctor.probes.distributions import probe_distributions
 from gpudoctor.probes.interpreter import find_target, probe_interpreter
 from gpudoctor.probes.libraries import probe_libraries
-from gpudoctor.probes.preloads import probe_preloads
+from gpudoctor.probes.targets import native_target, target_of
 from gpudoctor.probes.toolkits import probe_toolkits
 from gpudoctor.probes.variables import judged_environment
 from gpudoctor.system.protocol import CannotLook, NotThere, ReadSystem
@@ -139,21 +139,8 @@ def _whole_scene(
 
 def _target(system: ReadSystem, request: SettingsRequest, environment: Mapping[str, str]) -> Target:
     if request.binary is not None and request.python is None:
-        # Libraries that belong to no program are judged as if our own interpreter opened them.
-        executable = request.own_python or "/bin/sh"
-        return Target(executable=executable, prefix="", site_dirs=(), environment=environment, cwd=system.cwd())
-    found = probe_interpreter(system, _interpreter(system, request), environment)
-    hook = probe_preloads(system, found.site_dirs)
-    return Target(
-        executable=found.executable,
-        prefix=found.prefix,
-        site_dirs=found.site_dirs,
-        environment=environment,
-        cwd=system.cwd(),
-        secure_execution=value_of(found.secure_execution) or False,
-        preloads=hook.preloads,
-        doubts=hook.doubts,
-    )
+        return native_target(system, request.own_python, environment)
+    return target_of(system, probe_interpreter(system, _interpreter(system, request), environment), environment)
 
 
 def _interpreter(system: ReadSystem, request: SettingsRequest) -> str:

@@ -19,7 +19,8 @@ from gpudoctor.matrix.index import Matrix
 from gpudoctor.model.errors import UsageError
 from gpudoctor.model.fact import Present
 from gpudoctor.probes.selection import only_for
-from gpudoctor.probes.take import SnapshotRequest, take_snapshot, target_of
+from gpudoctor.probes.take import SnapshotRequest, take_snapshot
+from gpudoctor.probes.targets import target_of
 from gpudoctor.probes.variables import judged_environment
 from gpudoctor.system.changes import CannotChange, RealChanges
 from gpudoctor.system.protocol import ReadSystem

@@ -34,11 +34,10 @@ from gpudoctor.probes.host import probe_host
 from gpudoctor.probes.interpreter import find_target, probe_interpreter
 from gpudoctor.probes.libraries import probe_libraries
 from gpudoctor.probes.nvml import NvmlAnswer, finish_nvml, nvml_not_asked, start_nvml
-from gpudoctor.probes.preloads import probe_preloads
 from gpudoctor.probes.search_path import probe_search_path
-from gpudoctor.probes.selection import check_consumers as check_consumers
-from gpudoctor.probes.selection import check_installed
+from gpudoctor.probes.selection import check_consumers, check_installed
 from gpudoctor.probes.shared_files import probe_shared_files
+from gpudoctor.probes.targets import native_target, target_of
 from gpudoctor.probes.text import json_safe
 from gpudoctor.probes.toolkits import probe_toolkits
 from gpudoctor.probes.trust import lies_in, roots_of, without_target
@@ -168,25 +167,8 @@ def _target(
 ) -> Target:
     found = value_of(interpreter)
     if found is None:
-        # Libraries that belong to no program are judged as if our own interpreter opened them.
-        executable = request.own_python or "/bin/sh"
-        return Target(executable=executable, prefix="", site_dirs=(), environment=environment, cwd=system.cwd())
+        return native_target(system, request.own_python, environment)
     return target_of(system, found, environment)
-
-
-def target_of(system: ReadSystem, interpreter: Interpreter, environment: Mapping[str, str]) -> Target:
-    """Return the process that an interpreter starts under an environment, import hooks of ours included."""
-    hook = probe_preloads(system, interpreter.site_dirs)
-    return Target(
-        executable=interpreter.executable,
-        prefix=interpreter.prefix,
-        site_dirs=interpreter.site_dirs,
-        environment=environment,
-        cwd=system.cwd(),
-        secure_execution=value_of(interpreter.secure_execution) or False,
-        preloads=hook.preloads,
-        doubts=hook.doubts,
-    )
 
 
 def _resolve(

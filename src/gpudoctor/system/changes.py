@@ -17,6 +17,7 @@ from typing import Union
 import msgspec
 
 from gpudoctor.model.errors import GpuDoctorError
+from gpudoctor.system.writing import sync_folder, write_all
 
 _BINARY = getattr(os, "O_BINARY", 0)
 _CLOEXEC = getattr(os, "O_CLOEXEC", 0)
@@ -179,12 +180,12 @@ class RealChanges:
                 with contextlib.suppress(OSError):
                     os.unlink(temporary)
                 raise
-            _sync_folder(os.path.dirname(path))
+            sync_folder(os.path.dirname(path))
 
     def _fill(self, path: str, content: bytes, mode: int, owner: tuple[int, int] | None) -> None:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY | _CLOEXEC, 0o600)
         try:
-            _write_all(fd, content)
+            write_all(fd, content)
             if owner is not None and (os.fstat(fd).st_uid, os.fstat(fd).st_gid) != owner:
                 os.fchown(fd, *owner)
             os.fchmod(fd, mode)
@@ -200,7 +201,7 @@ class RealChanges:
         """
         with _told(path, "cannot be linked"):
             os.symlink(text, path)
-            _sync_folder(os.path.dirname(path))
+            sync_folder(os.path.dirname(path))
 
     def make_folder(self, path: str, mode: int = 0o755) -> None:
         """Make a folder where nothing is.
@@ -211,7 +212,7 @@ class RealChanges:
         with _told(path, "cannot be made"):
             os.mkdir(path, mode)
             os.chmod(path, mode)
-            _sync_folder(os.path.dirname(path))
+            sync_folder(os.path.dirname(path))
 
     def remove(self, path: str) -> None:
         """Remove a file or a link; what is not there is no error.
@@ -221,7 +222,7 @@ class RealChanges:
         """
         with _told(path, "cannot be removed"), contextlib.suppress(FileNotFoundError):
             os.unlink(path)
-            _sync_folder(os.path.dirname(path))
+            sync_folder(os.path.dirname(path))
 
     def remove_folder(self, path: str) -> None:
         """Remove an empty folder; what is not there is no error.
@@ -231,7 +232,7 @@ class RealChanges:
         """
         with _told(path, "cannot be removed"), contextlib.suppress(FileNotFoundError):
             os.rmdir(path)
-            _sync_folder(os.path.dirname(path))
+            sync_folder(os.path.dirname(path))
 
     def set_mtime(self, path: str, mtime_ns: int) -> None:
         """Set the time of last modification.
@@ -252,7 +253,7 @@ class RealChanges:
         """
         with _told(path, "cannot be made"):
             os.makedirs(path, 0o700, exist_ok=True)
-            _sync_folder(os.path.dirname(path))
+            sync_folder(os.path.dirname(path))
 
     def append(self, path: str, line: bytes) -> None:
         """Append to a record; on the disk when this returns.
@@ -263,11 +264,11 @@ class RealChanges:
         with _told(path, "cannot be written"):
             fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | _BINARY | _CLOEXEC, 0o600)
             try:
-                _write_all(fd, line)
+                write_all(fd, line)
                 os.fsync(fd)
             finally:
                 os.close(fd)
-            _sync_folder(os.path.dirname(path))
+            sync_folder(os.path.dirname(path))
 
     @contextlib.contextmanager
     def lock(self, folder: str, fallback: str) -> Iterator[None]:
@@ -323,22 +324,6 @@ def _told(path: str, what: str) -> Iterator[None]:
 def _names_digest(folder: str) -> str:
     names = sorted(os.fsencode(name) for name in os.listdir(folder))
     return hashlib.sha256(b"\0".join(names)).hexdigest()
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
-
-
-def _sync_folder(folder: str) -> None:
-    """Make a changed name durable where folders can be opened."""
-    with contextlib.suppress(OSError):
-        fd = os.open(folder, os.O_RDONLY | _CLOEXEC)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
 
 
 def same_content(one: PathState, other: PathState) -> bool:

@@ -45,7 +45,7 @@ def _mode_of(path: str) -> int | None:
 def _write_directly(path: str, data: bytes) -> None:
     fd = os.open(path, os.O_WRONLY | _BINARY | _CLOEXEC)
     try:
-        _write_all(fd, data)
+        write_all(fd, data)
     finally:
         os.close(fd)
 
@@ -56,7 +56,7 @@ def _replace(target: str, data: bytes, mode: int | None) -> None:
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY | _CLOEXEC, 0o666)
     try:
         try:
-            _write_all(fd, data)
+            write_all(fd, data)
             os.fsync(fd)
         finally:
             os.close(fd)
@@ -67,17 +67,18 @@ def _replace(target: str, data: bytes, mode: int | None) -> None:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
-    _sync_folder(os.path.dirname(target))
+    sync_folder(os.path.dirname(target))
 
 
-def _write_all(fd: int, data: bytes) -> None:
+def write_all(fd: int, data: bytes) -> None:
+    """Write all of it, however many calls that takes."""
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
 
 
-def _sync_folder(folder: str) -> None:
-    """Make the new name durable where folders can be opened; the content itself is synced already."""
+def sync_folder(folder: str) -> None:
+    """Make a changed name durable where folders can be opened; the content itself is synced already."""
     with contextlib.suppress(OSError):
         fd = os.open(folder, os.O_RDONLY | _CLOEXEC)
         try:
