@@ -1,7 +1,6 @@
-#!/usr/bin/env python3
 """Print what the import hook costs at an interpreter's start, and what a deep check costs, for one environment.
 
-Usage: scripts/bench_fix.py ENVIRONMENT [ROUNDS]
+Usage: scripts/bench_fix.py ENVIRONMENT [--rounds N]
 
 The environment must have been repaired with the hook (`gpudoctor fix --apply`). Starts with and without its `.pth` line
 are interleaved, so that whatever else the machine does weighs on both alike. Nothing of the environment is changed: a
@@ -10,6 +9,8 @@ start without the hook is one that does not see its `.pth` file.
 
 from __future__ import annotations
 
+import argparse
+import os
 import statistics
 import subprocess
 import sys
@@ -20,9 +21,10 @@ ROUNDS = 40
 
 
 def milliseconds(*command: str | Path) -> float:
-    """Return how long a command takes."""
+    """Return how long a command takes where byte code may be written, as it may on most machines."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     begin = time.perf_counter()
-    subprocess.run([str(c) for c in command], check=True, capture_output=True)
+    subprocess.run([str(c) for c in command], check=True, capture_output=True, env=environment)
     return (time.perf_counter() - begin) * 1000
 
 
@@ -33,7 +35,11 @@ def summary(values: list[float]) -> str:
 
 def main() -> int:
     """Measure and print."""
-    environment, rounds = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else ROUNDS
+    parser = argparse.ArgumentParser(description="Cost of the import hook and of a deep check")
+    parser.add_argument("environment", type=Path, help="an environment repaired with the hook")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    arguments = parser.parse_args()
+    environment, rounds = arguments.environment, arguments.rounds
     python = environment / "bin/python"
     hook = next((environment / "lib").glob("python3*/site-packages/gpudoctor_preload.pth"), None)
     if hook is None:
