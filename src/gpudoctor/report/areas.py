@@ -9,6 +9,8 @@ from gpudoctor.model.finding import Finding, Report
 from gpudoctor.model.snapshot import Gpu, Resolution, Snapshot
 
 GIB = 1 << 30
+_NOT_LOADED = ("GPD201", "GPD202", "GPD203")
+_MOST_NAMES = 2
 _RANK = {"error": 0, "warning": 1, "open": 2, "note": 3, "ok": 4, "skip": 5}
 
 
@@ -105,11 +107,21 @@ def _consumer_area(name: str, report: Report, snapshot: Snapshot) -> Area:
 def _consumer_text(findings: tuple[Finding, ...], rows: tuple[Resolution, ...], unknown: Resolution | None) -> str:
     bad = [f for f in findings if f.level in ("error", "warning")]
     if bad:
-        return "; ".join(dict.fromkeys(f.name.replace("-", " ") for f in bad))
+        return "; ".join(_troubles(bad))
     if unknown is not None:
         return f"not judged: {unknown.reason or 'could not look'}"
     present = {r.role for r in rows if r.outcome == "present"}
     return f"{len(present)} GPU librar{'y resolves' if len(present) == 1 else 'ies resolve'}"
+
+
+def _troubles(bad: list[Finding]) -> tuple[str, ...]:
+    """Return what is wrong in a few words each: the libraries that will not load, then the names of other faults."""
+    lost = [e.value for f in bad if f.rule in _NOT_LOADED for e in f.evidence if e.label == "wanted"]
+    names = tuple(dict.fromkeys(name for value in lost for name in value.split(", ")))
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    told = (f"{', '.join(names[:_MOST_NAMES])}{more} will not load",) if names else ()
+    others = (f.name.replace("-", " ") for f in bad if f.rule not in _NOT_LOADED or not names)
+    return (*told, *dict.fromkeys(others))
 
 
 def _idle_areas(judged: tuple[str, ...], snapshot: Snapshot) -> tuple[Area, ...]:

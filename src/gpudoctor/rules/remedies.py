@@ -129,9 +129,25 @@ def install_fixes(snapshot: Snapshot, matrix: Matrix, group: Group) -> tuple[Fix
     if clash:
         title += f" (in an environment of its own: here {clash})"
     fix = Fix(title=title, applicability="unsafe" if clash else "safe", commands=tuple(commands))
+    if not clash:
+        return (*_packages_fix(snapshot), fix, *newer_release_fix(snapshot, matrix, group))
     newer = newer_release_fix(snapshot, matrix, group)
     # Where the install would break somebody else, the release that needs nothing is the better way.
-    return (*newer, fix) if clash else (fix, *newer)
+    return (*newer, fix)
+
+
+def _packages_fix(snapshot: Snapshot) -> tuple[Fix, ...]:
+    interpreter = value_of(snapshot.interpreter)
+    if interpreter is None:
+        return ()
+    return (
+        Fix(
+            title="Let gpudoctor install it at an exact version, make it findable, and verify both "
+            "(`gpudoctor fix --undo` takes it back); or by hand:",
+            applicability="unsafe",
+            commands=(f"gpudoctor fix --python {shlex.quote(interpreter.executable)} --packages --apply",),
+        ),
+    )
 
 
 def damaged_distribution(snapshot: Snapshot, matrix: Matrix, group: Group) -> Distribution | None:

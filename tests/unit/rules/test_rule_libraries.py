@@ -208,7 +208,9 @@ class TestNotInstalled:
 
     def test_an_install_alone_does_not_help_a_consumer_that_searches_elsewhere(self) -> None:
         finding = by_cause(self.BARE)["cuda-lib-not-loadable"]
-        assert finding.fixes[0].commands[1].startswith(f'export LD_LIBRARY_PATH="{CUBLAS}$')
+        ours, by_hand = finding.fixes[:2]
+        assert ours.commands == (f"gpudoctor fix --python {VENV}/bin/python --packages --apply",)
+        assert by_hand.commands[1].startswith(f'export LD_LIBRARY_PATH="{CUBLAS}$')
 
     def test_an_install_alone_helps_a_consumer_whose_rpath_leads_there(self) -> None:
         step = SearchStep(
@@ -223,7 +225,9 @@ class TestNotInstalled:
     def test_a_venv_without_pip_gets_uv(self) -> None:
         snapshot = replace(self.BARE, distributions=(dist("ctranslate2", "4.6.0"),))
         assert all(
-            c.startswith(("uv pip install --python", "export")) for f in verdict(snapshot).findings for c in commands(f)
+            c.startswith(("uv pip install --python", "export", "gpudoctor fix"))
+            for f in verdict(snapshot).findings
+            for c in commands(f)
         )
 
     def test_more_on_sys_path_than_was_seen_makes_it_open(self) -> None:
