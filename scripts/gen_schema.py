@@ -13,6 +13,7 @@ import msgspec
 
 from gpudoctor.drift.lock import Lock
 from gpudoctor.fix.render_env import EnvDocument
+from gpudoctor.fix.render_plan import FixDocument, RunsDocument
 from gpudoctor.matrix.types import MatrixData, MatrixFile
 from gpudoctor.model.finding import Report
 from gpudoctor.model.libs import LibsDocument
@@ -25,6 +26,8 @@ DOCUMENTS: dict[str, tuple[type[Any], str]] = {
     "snapshot": (Snapshot, "gpudoctor snapshot"),
     "report": (Report, "gpudoctor check --format json"),
     "libs": (LibsDocument, "gpudoctor libs --format json"),
+    "fix": (FixDocument, "gpudoctor fix --format json"),
+    "fix-runs": (RunsDocument, "gpudoctor fix --list --format json"),
     "env": (EnvDocument, "gpudoctor env --shell json"),
     "lock": (Lock, "gpudoctor lock"),
     "matrix-file": (MatrixFile, "a YAML file of compat/, and --matrix FILE"),

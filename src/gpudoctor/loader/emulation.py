@@ -79,6 +79,11 @@ class Emulation:
         """Return what an import hook opens before a consumer is imported."""
         return tuple(path for p in self._target.preloads if p.consumer == consumer for path in p.paths)
 
+    def cache_entries(self) -> tuple[tuple[str, str], ...]:
+        """Return (SONAME, path) of each library that ld.so.cache holds for this target."""
+        self.prepare()
+        return tuple(self._index.items())
+
     def process(
         self,
         *,

@@ -99,7 +99,7 @@ def take_snapshot(system: ReadSystem, matrix: Matrix, request: SnapshotRequest) 
     builds = probe_builds(system, site_dirs, distributions, shared_files)
     if request.binary is None:
         check_installed(matrix, request.consumers, answer.resolutions, builds, distributions)
-    toolkits = probe_toolkits(system)
+    toolkits = probe_toolkits(system, emulation.cache_entries() if emulation else ())
     host = probe_host(system, value_of(interpreter.value.elf_interpreter) if isinstance(interpreter, Present) else None)
     value = None if target.secure_execution else judged.environment.get("LD_LIBRARY_PATH")
     elements = probe_search_path(
