@@ -36,7 +36,9 @@ def schema(name: str) -> dict:
 
 
 class TestDocuments:
-    @pytest.mark.parametrize(("command", "name"), [("check", "report"), ("libs", "libs"), ("fix", "fix")], ids=["check", "libs", "fix"])
+    @pytest.mark.parametrize(
+        ("command", "name"), [("check", "report"), ("libs", "libs"), ("fix", "fix")], ids=["check", "libs", "fix"]
+    )
     def test_json_is_one_document_of_its_schema(self, command: str, name: str, bare_env: Path) -> None:
         done = gpudoctor(command, "--python", bare_env, "--format", "json")
         jsonschema.validate(json.loads(done.stdout), schema(name))
