@@ -11,6 +11,9 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from gpudoctor.cli.rule import every_rule
+from gpudoctor.rules.engine import _OTHER_IDS, _OTHER_NAMES
+from gpudoctor.rules.registry import RULES
 from support.command import GPUDOCTOR, clean_environment, gpudoctor
 
 SCHEMAS = Path(__file__).parents[2] / "compat" / "schema"
@@ -234,3 +237,8 @@ class TestNothingToJudge:
             assert len(reasons) == 1
             assert "links no GPU library" in reasons[0]
             assert gpudoctor("check", "--binary", binary, "--strict").returncode in (1, 3)
+
+    def test_every_rule_outside_the_registry_is_a_good_name_to_select_by(self) -> None:
+        outside = [r for r in every_rule() if r not in RULES]
+        assert {r.id for r in outside} == set(_OTHER_IDS)
+        assert {r.name for r in outside if not r.name.endswith("-drift")} == set(_OTHER_NAMES)

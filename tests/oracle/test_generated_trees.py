@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from gpudoctor.system.real import RealSystem
-from support.ldtrace import differences, parse_trace
-from support.treeprediction import predict_tree
+from support.treeprediction import compare_tree
 from support.trees import Toolchain, Tree, Workshop, make_tree
 
 TREES = 200
@@ -42,13 +41,5 @@ def test_every_request_of_every_tree(workshop: Workshop, tmp_path: Path, first: 
     requests = 0
     for seed in range(first, first + BATCH):
         tree = make_tree(workshop, tmp_path / str(seed), seed)
-        process, results, expected = predict_tree(tree, RealSystem())
-        status, opened, trace = run(tree)
-        where = f"seed {seed}: {tree.environment} {tree.steps}\n"
-        asked = parse_trace(trace)
-        wrong = differences(process, asked, str(tree.program))
-        assert not wrong, where + "\n".join(wrong)
-        assert status == expected, where + trace[-2000:]
-        assert opened == [m.path if m else "-" for m in results], where
-        requests += len(asked)
+        requests += compare_tree(tree, RealSystem(), run, f"seed {seed}")
     assert requests > BATCH * 3

@@ -31,13 +31,14 @@ def rule(
     Example: gpudoctor rule GPD201
     """
     from gpudoctor.report.text import render_rule_list, render_rule_page
+    from gpudoctor.rules.registry import find_rule
 
     colored, width, ascii_only = rendering(color, None)
     every = every_rule()
     if rule_id is None:
         emit(render_rule_list(every, colored=colored, width=width, ascii_only=ascii_only), None)
         return 0
-    found = next((r for r in every if rule_id.lower() in (r.id.lower(), r.name)), None)
+    found = find_rule(rule_id, every)
     if found is None:
         from gpudoctor.model.errors import UsageError
 

@@ -41,7 +41,7 @@ from gpudoctor.probes.targets import native_target, target_of
 from gpudoctor.probes.text import json_safe
 from gpudoctor.probes.toolkits import probe_toolkits
 from gpudoctor.probes.trust import lies_in, roots_of, without_target
-from gpudoctor.probes.variables import judged_environment
+from gpudoctor.probes.variables import JudgedEnvironment, judged_environment
 from gpudoctor.system.protocol import ReadSystem
 
 LIBCUDA = "libcuda.so.1"
@@ -82,9 +82,7 @@ def take_snapshot(system: ReadSystem, matrix: Matrix, request: SnapshotRequest) 
         InputFileError: The file of `--env-file` cannot be read.
     """
     check_consumers(matrix, request.consumers)
-    judged = judged_environment(system, request.assignments, (request.env_file,) if request.env_file else ())
-    interpreter = _interpreter(system, request, judged.environment)
-    target = _target(system, interpreter, request, judged.environment)
+    judged, interpreter, target = _process(system, request)
     emulation = start_emulation(system, target) if system.os_name == "linux" else None
     site_dirs = target.site_dirs
     prefix = interpreter.value.prefix if isinstance(interpreter, Present) else None
@@ -152,8 +150,13 @@ def find_process(system: ReadSystem, request: SnapshotRequest) -> Target:
         UsageError: The request names something that is not there.
         InputFileError: The file of `--env-file` cannot be read.
     """
+    return _process(system, request)[2]
+
+
+def _process(system: ReadSystem, request: SnapshotRequest) -> tuple[JudgedEnvironment, Fact[Interpreter], Target]:
     judged = judged_environment(system, request.assignments, (request.env_file,) if request.env_file else ())
-    return _target(system, _interpreter(system, request, judged.environment), request, judged.environment)
+    interpreter = _interpreter(system, request, judged.environment)
+    return judged, interpreter, _target(system, interpreter, request, judged.environment)
 
 
 def _interpreter(system: ReadSystem, request: SnapshotRequest, environment: Mapping[str, str]) -> Fact[Interpreter]:

@@ -46,7 +46,7 @@ RULES: tuple[Rule, ...] = (
 )
 
 
-def find_rule(id_or_name: str) -> Rule | None:
+def find_rule(id_or_name: str, rules: tuple[Rule, ...] = RULES) -> Rule | None:
     """Return a rule by id (in any case) or by name."""
     wanted = id_or_name.strip()
-    return next((r for r in RULES if wanted.upper() == r.id or wanted.lower() == r.name), None)
+    return next((r for r in rules if wanted.upper() == r.id or wanted.lower() == r.name), None)
