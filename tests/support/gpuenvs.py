@@ -6,18 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from gpudoctor.matrix.claims import NeedsLibrary, Opening
 from gpudoctor.matrix.index import Matrix
-from gpudoctor.matrix.types import (
-    Consumer,
-    EntryStep,
-    Fact,
-    Family,
-    MatrixData,
-    NeedsLibrary,
-    Opening,
-    Provider,
-    Source,
-)
+from gpudoctor.matrix.types import Consumer, EntryStep, Fact, Family, MatrixData, Provider, Source
 
 SOURCE = (Source(kind="measured", ref="this test"),)
 FAMILIES = (

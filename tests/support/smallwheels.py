@@ -18,8 +18,9 @@ from gpudoctor.fix.plan import NothingToDo
 from gpudoctor.fix.refusals import Refusal
 from gpudoctor.fix.repair import Outcome
 from gpudoctor.fix.types import Plan
+from gpudoctor.matrix.claims import Conflicts
 from gpudoctor.matrix.index import Matrix
-from gpudoctor.matrix.types import Conflicts, Fact, Provider
+from gpudoctor.matrix.types import Fact, Provider
 from gpudoctor.probes.take import SnapshotRequest
 from gpudoctor.system.changes import RealChanges
 from support.gpuenvs import SOURCE, GpuEnv, compile_library

@@ -19,8 +19,8 @@ from gpudoctor.fix.package_types import ChangePackages, Installer, PackageStep, 
 from gpudoctor.fix.plan import FixRequest, NothingToDo, finding_key, snapshot_digest
 from gpudoctor.fix.refusals import Refusal
 from gpudoctor.fix.types import FindingKey, FolderBefore, Plan
+from gpudoctor.matrix.claims import Conflicts
 from gpudoctor.matrix.index import Matrix
-from gpudoctor.matrix.types import Conflicts
 from gpudoctor.model.errors import UsageError
 from gpudoctor.model.fact import value_of
 from gpudoctor.model.snapshot import Snapshot

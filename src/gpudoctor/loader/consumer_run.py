@@ -25,8 +25,9 @@ from gpudoctor.loader.emulation import Emulation
 from gpudoctor.loader.process import Mapped, Process
 from gpudoctor.loader.search import LoadError
 from gpudoctor.loader.sites import Sites
+from gpudoctor.matrix.claims import NeedsLibrary, Opening
 from gpudoctor.matrix.index import Matrix, matches_version
-from gpudoctor.matrix.types import Consumer, EntryStep, Fact, Family, NeedsLibrary, Opening
+from gpudoctor.matrix.types import Consumer, EntryStep, Fact, Family
 from gpudoctor.model.snapshot import Resolution, Scenario
 
 _RELEASE = re.compile(r"\.so\.([0-9]+(?:\.[0-9]+)*)$")

@@ -9,17 +9,10 @@ from functools import singledispatch
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 
-from gpudoctor.matrix.types import (
+from gpudoctor.matrix.claims import (
     Claim,
     Conflicts,
-    Consumer,
-    DriverBranch,
-    Fact,
-    Family,
-    GpuModel,
     HasGpuCode,
-    MatrixData,
-    MatrixFile,
     NeedsDriver,
     NeedsLibrary,
     NeedsMemory,
@@ -27,8 +20,8 @@ from gpudoctor.matrix.types import (
     Opening,
     PairsWith,
     Requires,
-    Source,
 )
+from gpudoctor.matrix.types import Consumer, DriverBranch, Fact, Family, GpuModel, MatrixData, MatrixFile, Source
 from gpudoctor.matrix.yamlfile import Path
 
 PLATFORMS = ("linux-x86_64", "linux-aarch64", "windows-x86_64", "macos-arm64", "macos-x86_64")

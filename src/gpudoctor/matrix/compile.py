@@ -33,6 +33,8 @@ def compile_matrix(files: Sequence[ParsedFile], base: MatrixData = EMPTY) -> Mat
         causes=_merge("causes", files, base.causes, lambda cause: cause.id),
         driver_branches=_merge("driver_branches", files, base.driver_branches, lambda branch: branch.branch),
         gpus=_merge("gpus", files, base.gpus, lambda model: model.compute_capability),
+        models=_merge("models", files, base.models, lambda model: model.name),
+        images=_merge("images", files, base.images, lambda image: f"{image.image}:{image.tag}"),
     )
     for file, lines in files:
         _refuse_idle_replaces(file, lines, base)
@@ -84,6 +86,7 @@ def _refuse_idle_replaces(file: MatrixFile, lines: Lines, base: MatrixData) -> N
     known = {fact.id for fact in base.facts} | {consumer.name for consumer in base.consumers}
     known |= {family.name for family in base.families} | {cause.id for cause in base.causes}
     known |= {branch.branch for branch in base.driver_branches} | {model.compute_capability for model in base.gpus}
+    known |= {model.name for model in base.models} | {f"{image.image}:{image.tag}" for image in base.images}
     for index, name in enumerate(file.replaces):
         if name not in known:
             raise lines.error(("replaces", index), f"the matrix has no {name!r} to replace")

@@ -6,8 +6,9 @@ import re
 from functools import cached_property, lru_cache
 from typing import TypeVar
 
+from gpudoctor.matrix.claims import Claim
 from gpudoctor.matrix.gpus import KnownGpu, find_gpu
-from gpudoctor.matrix.types import Cause, Claim, Consumer, DriverBranch, Fact, Family, MatrixData, Provider, When
+from gpudoctor.matrix.types import Cause, Consumer, DriverBranch, Fact, Family, MatrixData, Provider, When
 
 C = TypeVar("C", bound=Claim)
 
@@ -175,5 +176,7 @@ class Matrix:
 
 def _holds(when: When, version: str | None, platform: str | None) -> bool:
     if when.platforms and platform is not None and platform not in when.platforms:
+        return False
+    if when.builds and version is not None and version.partition("+")[2] not in when.builds:
         return False
     return matches_version(when.versions, version)

@@ -1,17 +1,15 @@
-"""The shape of compat/: consumers, facts of a closed set of kinds, sources. These types are the schema."""
+"""The shape of compat/: facts with their sources, consumers, tables. These types are the schema."""
 
 from __future__ import annotations
 
-from typing import Literal, Union
+from typing import Literal
 
 import msgspec
 
+from gpudoctor.matrix.claims import Claim, Requires, Strict
+
 Status = Literal["verified", "reported", "inferred"]
 SourceKind = Literal["wheel", "doc", "release-notes", "source-code", "issue", "measured"]
-
-
-class Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Base of all matrix types: immutable, named fields only, an unknown field is an error."""
 
 
 class Source(Strict, frozen=True, kw_only=True):
@@ -21,11 +19,13 @@ class Source(Strict, frozen=True, kw_only=True):
         kind: Sort of source.
         ref: `package==version: file` for a wheel, a URL for a document, `repository#number` for an issue.
         date: Day it was read, ISO 8601.
+        sha256: Digest of the published file, for a wheel. Published files never change: another one is an alarm.
     """
 
     kind: SourceKind
     ref: str
     date: str | None = None
+    sha256: str | None = None
 
 
 class When(Strict, frozen=True, kw_only=True):
@@ -34,164 +34,13 @@ class When(Strict, frozen=True, kw_only=True):
     Attributes:
         versions: PEP 440 specifier set on the subject; empty means every version.
         platforms: `linux-x86_64`, `linux-aarch64`, `windows-x86_64`, `macos-arm64`; empty means all.
+        builds: Local version labels (`cu118` of `2.5.1+cu118`); the empty label is a release without one, as the
+            package index serves. Empty means every build.
     """
 
     versions: str = ""
     platforms: tuple[str, ...] = ()
-
-
-# --- claims: one type a kind -----------------------------------------------------------------------------------------
-
-
-class Opening(Strict, frozen=True, kw_only=True):
-    """One library that a consumer opens.
-
-    Attributes:
-        role: Stable name of the opening within the consumer: `cudnn_ops`, `cublas`.
-        names: Bare names tried in order, each through the loader's whole search; the first that loads ends it.
-            `{shim}`, `{shim2}`, `{shim1}` stand for the requester's release cut to three, two and one parts (`9.1.0`,
-            `9.1`, `9`): see NeedsLibrary.version_from.
-        optional: True when the consumer works for speech models without it.
-        requester: Object on whose behalf this one is opened, where it is another than the claim's: a name without a
-            slash, such as `libcudnn_graph.so.9`. Same reading as NeedsLibrary.requester.
-        when_opened: When, in words, where it differs from the claim's.
-    """
-
-    role: str
-    names: tuple[str, ...]
-    optional: bool = False
-    requester: str | None = None
-    when_opened: str | None = None
-
-
-class NeedsLibrary(Strict, frozen=True, kw_only=True, tag="needs-library", tag_field="kind"):
-    """The subject opens libraries by bare name while running.
-
-    Attributes:
-        library: Library family: `cudnn`, `cublas`, ….
-        major: Major version wanted, as in the SONAME.
-        requester: Glob of the object on whose behalf they are opened, always one that is already mapped when it does.
-            With a slash: relative to the site directory, to be compared with the normalised path of the mapped objects
-            (`ctranslate2.libs/libcudnn-*.so.9*`). Without: compared with the SONAME or file name of the mapped objects,
-            the first one in load order wins (`libcudnn.so.9`: whichever of that name the consumer got). When no mapped
-            object matches, nothing is opened.
-        opens: What it opens, in the order of use; later ones meet what earlier ones loaded.
-        when_opened: When, in words: `at the first convolution`.
-        provided_by: Distribution that brings the files.
-        version_from: Distributions whose release is the requester's, for `{shim}` where neither the requester's file
-            name nor that of the file behind its links holds a three-part version (`libcudnn.so.9` of
-            nvidia-cudnn-cu12 9.1.0.70 is 9.1.0). The one that owns the mapped file counts; when none does, the names
-            with a placeholder of two or three parts cannot be known.
-    """
-
-    library: str
-    major: str
-    requester: str
-    opens: tuple[Opening, ...]
-    when_opened: str
-    provided_by: str | None = None
-    version_from: tuple[str, ...] = ()
-
-
-class NeedsDriver(Strict, frozen=True, kw_only=True, tag="needs-driver", tag_field="kind"):
-    """The subject (a CUDA runtime, or a package) needs at least this driver.
-
-    Attributes:
-        cuda: CUDA version meant, dotted.
-        linux: Least driver release on Linux, dotted integers.
-        windows: Least driver release on Windows.
-        ptx: True when the minimum is for just-in-time compilation of PTX, where minor-version compatibility ends.
-    """
-
-    cuda: str
-    linux: str
-    windows: str | None = None
-    ptx: bool = False
-
-
-class HasGpuCode(Strict, frozen=True, kw_only=True, tag="has-gpu-code", tag_field="kind"):
-    """The GPU code in a build.
-
-    Attributes:
-        cuda: CUDA version of the build; None for a build without GPU code.
-        sass: Architectures with machine code, such as `80`.
-        ptx: Architectures with PTX.
-    """
-
-    cuda: str | None = None
-    sass: tuple[str, ...] = ()
-    ptx: tuple[str, ...] = ()
-
-
-class PairsWith(Strict, frozen=True, kw_only=True, tag="pairs-with", tag_field="kind"):
-    """Two packages that must be of matching releases.
-
-    Attributes:
-        package: The other package.
-        versions: Specifier set that it must satisfy.
-    """
-
-    package: str
-    versions: str
-
-
-class Requires(Strict, frozen=True, kw_only=True, tag="requires", tag_field="kind"):
-    """A requirement that the package's own metadata states or forgets.
-
-    Attributes:
-        package: What is required.
-        versions: Specifier set.
-        declared: False when its metadata does not say so.
-    """
-
-    package: str
-    versions: str = ""
-    declared: bool = True
-
-
-class Conflicts(Strict, frozen=True, kw_only=True, tag="conflicts", tag_field="kind"):
-    """Two packages that must not be installed together.
-
-    Attributes:
-        package: The other package.
-        versions: Specifier set of the other package that conflicts.
-        shares_files: True because both install the same paths: the last one installed wins.
-        keep: Which of the two a GPU user wants to keep, where that is plain.
-    """
-
-    package: str
-    versions: str = ""
-    shares_files: bool = False
-    keep: str | None = None
-
-
-class NeedsPython(Strict, frozen=True, kw_only=True, tag="needs-python", tag_field="kind"):
-    """Python versions that a release has wheels for.
-
-    Attributes:
-        versions: Specifier set.
-    """
-
-    versions: str
-
-
-class NeedsMemory(Strict, frozen=True, kw_only=True, tag="needs-memory", tag_field="kind"):
-    """GPU memory that a model takes.
-
-    Attributes:
-        model: Model name.
-        compute_type: Number format.
-        peak_bytes: Peak use.
-    """
-
-    model: str
-    compute_type: str
-    peak_bytes: int
-
-
-Claim = Union[  # noqa: UP007 - msgspec reads it at run time
-    NeedsLibrary, NeedsDriver, HasGpuCode, PairsWith, Requires, Conflicts, NeedsPython, NeedsMemory
-]
+    builds: tuple[str, ...] = ()
 
 
 class Fact(Strict, frozen=True, kw_only=True):
@@ -361,8 +210,56 @@ class GpuModel(Strict, frozen=True, kw_only=True):
     compute_capability: str
     architecture: str
     names: tuple[str, ...]
-    memory_bytes: dict[str, int] = {}
+    memory_bytes: dict[str, int] = msgspec.field(default_factory=dict)
     tegra: bool = False
+    status: Status
+    sources: tuple[Source, ...]
+
+
+class WhisperModel(Strict, frozen=True, kw_only=True):
+    """The shape of a Whisper model.
+
+    Attributes:
+        name: Size name, as faster-whisper takes it: `large-v3`.
+        encoder_layers: Layers of the encoder.
+        decoder_layers: Layers of the decoder.
+        heads: Attention heads of each layer.
+        width: Width of the model (d_model).
+        mel_bins: Bins of the mel spectrogram.
+        vocabulary: Entries of the vocabulary.
+        parameters: Parameters as published, in whole numbers.
+        status: How well it is known.
+        sources: At least one.
+    """
+
+    name: str
+    encoder_layers: int
+    decoder_layers: int
+    heads: int
+    width: int
+    mel_bins: int
+    vocabulary: int
+    parameters: int
+    status: Status
+    sources: tuple[Source, ...]
+
+
+class BaseImage(Strict, frozen=True, kw_only=True):
+    """A container image that people build speech services on.
+
+    Attributes:
+        image: Repository: `nvidia/cuda`.
+        tag: Tag: `12.4.1-cudnn-runtime-ubuntu22.04`.
+        cuda: CUDA version in it.
+        cudnn: cuDNN version in it; None without.
+        status: How well it is known.
+        sources: At least one.
+    """
+
+    image: str
+    tag: str
+    cuda: str
+    cudnn: str | None = None
     status: Status
     sources: tuple[Source, ...]
 
@@ -381,6 +278,8 @@ class MatrixFile(Strict, frozen=True, kw_only=True):
         causes: Causes.
         driver_branches: Driver branches.
         gpus: GPU models.
+        models: Whisper models.
+        images: Container images.
         replaces: Ids of facts, consumers, families, … of the matrix that this overlay means to replace. Without it, an
             id that the matrix already has is an error.
     """
@@ -392,6 +291,8 @@ class MatrixFile(Strict, frozen=True, kw_only=True):
     causes: tuple[Cause, ...] = ()
     driver_branches: tuple[DriverBranch, ...] = ()
     gpus: tuple[GpuModel, ...] = ()
+    models: tuple[WhisperModel, ...] = ()
+    images: tuple[BaseImage, ...] = ()
     replaces: tuple[str, ...] = ()
 
 
@@ -406,6 +307,8 @@ class MatrixData(Strict, frozen=True, kw_only=True):
         causes: Causes.
         driver_branches: Driver branches, oldest first.
         gpus: GPU models.
+        models: Whisper models, smallest first.
+        images: Container images.
     """
 
     version: str
@@ -415,3 +318,5 @@ class MatrixData(Strict, frozen=True, kw_only=True):
     causes: tuple[Cause, ...] = ()
     driver_branches: tuple[DriverBranch, ...] = ()
     gpus: tuple[GpuModel, ...] = ()
+    models: tuple[WhisperModel, ...] = ()
+    images: tuple[BaseImage, ...] = ()

@@ -53,6 +53,18 @@ class Fix(Frozen, frozen=True, kw_only=True):
     commands: tuple[str, ...] = ()
 
 
+class Location(Frozen, frozen=True, kw_only=True):
+    """A place in a file that was judged.
+
+    Attributes:
+        file: Path as the user named it.
+        line: Line, from 1; None for the file as a whole.
+    """
+
+    file: str
+    line: int | None = None
+
+
 class Finding(Frozen, frozen=True, kw_only=True):
     """One fault, in the contract's shape.
 
@@ -70,6 +82,7 @@ class Finding(Frozen, frozen=True, kw_only=True):
         consequences: What follows from this one cause.
         fixes: Ways out, best first.
         help: Command that prints the rule's page.
+        location: Where in a file it stands; None for what is no file's.
     """
 
     rule: str
@@ -85,6 +98,7 @@ class Finding(Frozen, frozen=True, kw_only=True):
     fixes: tuple[Fix, ...] = ()
     help: str = ""
     reason: str | None = None
+    location: Location | None = None
 
 
 class Pass(msgspec.Struct, frozen=True, tag="pass", tag_field="kind"):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import posixpath
 import re
 
+from gpudoctor.matrix.claims import Conflicts
 from gpudoctor.matrix.index import Matrix
-from gpudoctor.matrix.types import Conflicts
 from gpudoctor.model.fact import Fact, Present, Unknown
 from gpudoctor.model.snapshot import Distribution, SharedFiles
 from gpudoctor.probes.record import Recorded, read_record

@@ -6,8 +6,8 @@ import re
 
 import msgspec
 
+from gpudoctor.matrix.claims import NeedsDriver
 from gpudoctor.matrix.index import Matrix, driver_tuple
-from gpudoctor.matrix.types import NeedsDriver
 from gpudoctor.model.fact import Absent, Present, Unknown, value_of
 from gpudoctor.model.finding import Evaluation, Fail, Fix, Level, NotApplicable, Open, Pass, Subject
 from gpudoctor.model.snapshot import Gpu, NvmlError, Snapshot

@@ -8,8 +8,9 @@ from typing import Literal
 
 import msgspec
 
+from gpudoctor.matrix.claims import NeedsLibrary
 from gpudoctor.matrix.index import Matrix, matches_version
-from gpudoctor.matrix.types import Family, NeedsLibrary
+from gpudoctor.matrix.types import Family
 from gpudoctor.model.fact import Present, value_of
 from gpudoctor.model.finding import Level
 from gpudoctor.model.snapshot import Library, Resolution, Scenario, Snapshot

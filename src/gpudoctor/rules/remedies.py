@@ -7,8 +7,9 @@ import re
 import shlex
 from collections.abc import Iterable, Sequence
 
+from gpudoctor.matrix.claims import Conflicts, NeedsLibrary
 from gpudoctor.matrix.index import Matrix, matches_version
-from gpudoctor.matrix.types import Conflicts, NeedsLibrary, Provider
+from gpudoctor.matrix.types import Provider
 from gpudoctor.model.fact import Present, value_of
 from gpudoctor.model.finding import Applicability, Fix
 from gpudoctor.model.snapshot import Distribution, Interpreter, Snapshot

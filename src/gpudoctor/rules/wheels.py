@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from gpudoctor.matrix.claims import Conflicts
 from gpudoctor.matrix.index import Matrix, matches_version
-from gpudoctor.matrix.types import Conflicts
 from gpudoctor.matrix.types import Fact as MatrixFact
 from gpudoctor.model.fact import Fact, Present, Unknown, value_of
 from gpudoctor.model.finding import Evaluation, Fix, Level, NotApplicable, Open, Pass, Subject

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from gpudoctor.matrix.claims import Conflicts, HasGpuCode, NeedsDriver, NeedsLibrary
 from gpudoctor.matrix.index import Matrix, driver_tuple, matches_version, stem_of
 from gpudoctor.matrix.load import load_matrix
-from gpudoctor.matrix.types import Conflicts, HasGpuCode, NeedsDriver, NeedsLibrary
 
 GIB = 1 << 30
 

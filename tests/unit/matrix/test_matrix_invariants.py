@@ -16,9 +16,10 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from gpudoctor.matrix.checks import problems_of
+from gpudoctor.matrix.claims import Conflicts, HasGpuCode, NeedsDriver, NeedsLibrary, Requires
 from gpudoctor.matrix.index import driver_tuple
 from gpudoctor.matrix.load import load_data
-from gpudoctor.matrix.types import Conflicts, Fact, HasGpuCode, NeedsDriver, NeedsLibrary, Requires
+from gpudoctor.matrix.types import Fact
 from gpudoctor.matrix.yamlfile import parse_matrix_file
 
 ROOT = Path(__file__).parents[3]

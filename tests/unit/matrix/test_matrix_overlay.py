@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from gpudoctor.matrix.claims import NeedsLibrary
 from gpudoctor.matrix.load import load_matrix, validate_files
-from gpudoctor.matrix.types import NeedsLibrary
 from gpudoctor.model.errors import InputFileError
 
 GOOD = """\

@@ -1,0 +1,1 @@
+"""Dependency and container files -> findings with file and line, before anything is installed."""

@@ -1,0 +1,1 @@
+"""The newest set of versions that the whole matrix accepts."""
