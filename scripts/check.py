@@ -36,8 +36,10 @@ STEPS = (
     Step("types", "types", ("mypy", "--no-error-summary")),
     Step("layers", "layers", ("lint-imports", "--no-cache")),
     Step("matrix", "compiled matrix is current", ("python", "scripts/gen_matrix.py", "--check")),
+    Step("signatures", "compiled log signatures are current", ("python", "scripts/gen_signatures.py", "--check")),
     Step("schema", "JSON Schemas are current", ("python", "scripts/gen_schema.py", "--check")),
     Step("rules", "rule pages are current", ("python", "scripts/gen_rules.py", "--check")),
+    Step("pages", "pages of the matrix are current", ("python", "scripts/gen_pages.py", "--check")),
     Step("readme", "README's generated parts are current", ("python", "scripts/gen_readme.py", "--check")),
     Step("tests", "tests", ("pytest", "-q", "-n", "2", "--dist", "loadgroup", "-m", "not wheels")),
     Step(

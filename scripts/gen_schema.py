@@ -11,12 +11,17 @@ from typing import Any
 
 import msgspec
 
+from gpudoctor.config.types import Settled
 from gpudoctor.drift.lock import Lock
 from gpudoctor.fix.render_env import EnvDocument
 from gpudoctor.fix.render_plan import FixDocument, RunsDocument
 from gpudoctor.matrix.types import MatrixData, MatrixFile
+from gpudoctor.model.bench import BenchDocument
+from gpudoctor.model.diff import DiffDocument
+from gpudoctor.model.explanation import Explanation
 from gpudoctor.model.finding import Report
 from gpudoctor.model.libs import LibsDocument
+from gpudoctor.model.pins import PinsDocument
 from gpudoctor.model.snapshot import Snapshot
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,8 +33,13 @@ DOCUMENTS: dict[str, tuple[type[Any], str]] = {
     "libs": (LibsDocument, "gpudoctor libs --format json"),
     "fix": (FixDocument, "gpudoctor fix --format json"),
     "fix-runs": (RunsDocument, "gpudoctor fix --list --format json"),
+    "explanation": (Explanation, "gpudoctor explain --format json"),
     "env": (EnvDocument, "gpudoctor env --shell json"),
     "lock": (Lock, "gpudoctor lock"),
+    "pins": (PinsDocument, "gpudoctor pins --format json"),
+    "diff": (DiffDocument, "gpudoctor diff --format json"),
+    "bench": (BenchDocument, "gpudoctor bench --format json"),
+    "settings": (Settled, "gpudoctor.toml, and [tool.gpudoctor] in pyproject.toml"),
     "matrix-file": (MatrixFile, "a YAML file of compat/, and --matrix FILE"),
     "matrix": (MatrixData, "the compiled matrix"),
 }

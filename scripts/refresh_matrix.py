@@ -2,10 +2,11 @@
 
 Usage: scripts/refresh_matrix.py [SUBJECT…] [--write]     (without SUBJECT: every package of the matrix)
 
-For each package: releases newer than the newest that a fact was read from, and of those the facts that METADATA and
-file names tell; facts that claim to hold for such a release and do not; releases that were withdrawn; digests of
-published files, filled in where a fact has none. A digest that differs from the recorded one is an alarm: published
-files never change. Prints a diff; --write changes compat/facts instead. Notes and alarms go to standard error.
+Renews compat/releases.yaml, the releases that `gpudoctor pins` chooses from. For each package: releases newer than the
+newest that a fact was read from, and of those the facts that METADATA and file names tell; facts that claim to hold for
+such a release and do not; releases that were withdrawn; digests of published files, filled in where a fact has none. A
+digest that differs from the recorded one is an alarm: published files never change. Prints a diff; --write changes
+compat/ instead. Notes and alarms go to standard error.
 
 Exit status: 0 no alarm, 1 a fact is contradicted or a published file is not what it was, 2 the index cannot be read.
 """
@@ -27,15 +28,23 @@ from packaging.version import InvalidVersion, Version
 from remotezip import RemoteIOError
 from requests import RequestException
 
-from derive import derive, disagreement, is_derivable, new_facts
+from derive import derive, disagreement, is_derivable, new_facts, python_specifiers
+from gpudoctor.matrix.claims import Conflicts, PairsWith
 from gpudoctor.matrix.index import Matrix
 from gpudoctor.matrix.load import load_matrix
 from gpudoctor.matrix.sources import Source
 from gpudoctor.matrix.types import Fact
-from published import Index, NotPublished, Wheel
+from published import Index, NotPublished, Wheel, pythons_of
 
 ROOT = Path(__file__).resolve().parent.parent
 FACTS = ROOT / "compat" / "facts"
+RELEASES = ROOT / "compat" / "releases.yaml"
+# Older ones no set of pins will name.
+RELEASES_KEPT = 200
+# No facts speak of these, but old releases of them have no wheels, so that what requires one cannot be installed.
+SCARCE = ("av",)
+RELEASES_HEAD = "# Releases with wheels for Linux x86-64, and the Python versions that these install on.\n"
+RELEASES_HEAD += "# Written by scripts/refresh_matrix.py: do not edit.\n"
 PLATFORM = "linux-x86_64"
 _FACT = re.compile(r"\s+- id: (\S+)")
 _SOURCE = re.compile(r'\{kind: wheel, ref: "(?P<ref>[^"]+)"(?P<rest>[^}]*)\}')
@@ -184,7 +193,46 @@ def refresh(matrix: Matrix, index: Index, subjects: tuple[str, ...], day: str) -
     for path in sorted({*FACTS.glob("*.yaml"), *run.texts}):
         if path.is_file():
             refresh_digests(run, path, frozenset(subjects))
+    if not subjects:
+        refresh_releases(run, day)
     return run
+
+
+def packages_of(matrix: Matrix) -> tuple[str, ...]:
+    """Return the packages whose releases are kept: subjects, those that bring libraries, those that facts pair."""
+    pairs = (fact.claim.package for fact in matrix.data.facts if isinstance(fact.claim, (PairsWith, Conflicts)))
+    providers = (p.distribution for family in matrix.data.families for p in family.providers)
+    subjects = (fact.subject for fact in matrix.data.facts if fact.subject != "cuda")
+    return tuple(sorted({*subjects, *providers, *pairs, *SCARCE}))
+
+
+def refresh_releases(run: Refresh, day: str) -> None:
+    """Renew the list of published releases; the date of a package changes only when its releases did."""
+    known = {releases.package: releases for releases in run.matrix.data.releases}
+    text = RELEASES_HEAD + "releases:\n"
+    for package in packages_of(run.matrix):
+        try:
+            versions = _published(run.index, package)
+        except NotPublished as error:
+            run.note(str(error))
+            continue
+        if not versions:
+            continue
+        same = package in known and known[package].versions == versions
+        text += f'  - package: {package}\n    date: "{known[package].date if same else day}"\n    versions:\n'
+        text += "".join(f'      "{version}": "{pythons}"\n' for version, pythons in versions.items())
+    if not RELEASES.is_file() or RELEASES.read_text("utf-8") != text:
+        run.texts[RELEASES] = text
+
+
+def _published(index: Index, package: str) -> dict[str, str]:
+    versions: dict[str, str] = {}
+    for version in reversed(index.releases(package)):
+        files = [wheel for wheel in index.release(package, version, PLATFORM) if not wheel.yanked]
+        pythons = pythons_of(files)
+        if pythons and len(versions) < RELEASES_KEPT:
+            versions[version] = python_specifiers(pythons)
+    return versions
 
 
 def _print_diff(texts: dict[Path, str]) -> None:

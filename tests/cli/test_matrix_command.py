@@ -26,6 +26,29 @@ def test_list_has_a_line_a_fact() -> None:
     assert lines[-1].startswith(f"{len(lines) - 2} facts, matrix ")
 
 
+def test_list_by_kind() -> None:
+    done = gpudoctor("matrix", "list", "--subject", "torch", "--kind", "conflicts")
+    lines = done.stdout.splitlines()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert lines[1:-1]
+    assert {tuple(line.split()[i] for i in (1, -2)) for line in lines[1:-1]} == {("torch", "conflicts")}
+
+
+def test_list_of_an_unknown_kind_is_a_usage_error() -> None:
+    done = gpudoctor("matrix", "list", "--kind", "nonsense")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "'nonsense'; there are compute-type, conflicts, has-gpu-code, needs-driver" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_show_says_to_which_builds_and_interpreters_it_applies() -> None:
+    shown = gpudoctor("matrix", "show", "torch-2-5-0-cudnn").stdout
+    assert "builds     without a label, cu124" in shown
+    shown = gpudoctor("matrix", "show", "tts-0-22-0-numpy-python-3-11-up").stdout
+    assert "python     >=3.11" in shown
+    assert "    sha256 332cdf63a7d9" in shown
+
+
 def test_list_of_an_unknown_subject_is_a_usage_error() -> None:
     done = gpudoctor("matrix", "list", "--subject", "nonsense")
     assert (done.returncode, done.stdout) == (2, "")

@@ -21,11 +21,14 @@ def list_facts(
     subject: Annotated[
         str | None, typer.Option("--subject", metavar="PACKAGE", help="Only facts about this package, or `cuda`.")
     ] = None,
+    kind: Annotated[
+        str | None, typer.Option("--kind", metavar="KIND", help="Only facts of this kind: `requires`, `pairs-with`, …")
+    ] = None,
     matrix_file: MatrixOption = None,
 ) -> int:
     """List the facts, one line each: id, subject, releases, kind, status.
 
-    Example: gpudoctor matrix list --subject ctranslate2
+    Example: gpudoctor matrix list --subject ctranslate2 --kind needs-library
     """
     from gpudoctor.matrix.load import load_matrix
     from gpudoctor.report.matrix import render_fact_list
@@ -33,7 +36,9 @@ def list_facts(
     matrix = load_matrix(matrix_file)
     if subject is not None:
         _require_subject(matrix, subject)
-    emit(render_fact_list(matrix, subject), None)
+    if kind is not None:
+        _require_kind(kind)
+    emit(render_fact_list(matrix, subject, kind), None)
     return 0
 
 
@@ -79,3 +84,12 @@ def _require_subject(matrix: Matrix, subject: str) -> None:
 
         known = ", ".join(sorted({fact.subject for fact in matrix.data.facts}))
         raise UsageError(f"the matrix has no fact about {subject!r}; it knows {known}")
+
+
+def _require_kind(kind: str) -> None:
+    from gpudoctor.matrix.claims import KINDS
+
+    if kind not in KINDS:
+        from gpudoctor.model.errors import UsageError
+
+        raise UsageError(f"no facts are of the kind {kind!r}; there are {', '.join(sorted(KINDS))}")

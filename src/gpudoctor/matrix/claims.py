@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Union
+from typing import Literal, Union, get_args
 
 import msgspec
 
@@ -81,7 +81,8 @@ class HasGpuCode(Strict, frozen=True, kw_only=True, tag="has-gpu-code", tag_fiel
     """The GPU code in a build.
 
     Attributes:
-        cuda: CUDA version of the build; None for a build without GPU code.
+        cuda: CUDA version of the build, dotted, or its major where no more is known (`12`); None for a build without
+            GPU code.
         sass: Architectures with machine code, such as `80`.
         ptx: Architectures with PTX.
     """
@@ -118,7 +119,8 @@ class Requires(Strict, frozen=True, kw_only=True, tag="requires", tag_field="kin
     Attributes:
         package: What is required.
         versions: Specifier set.
-        declared: False when its metadata does not say so.
+        declared: False when its metadata does not say so. A CUDA library that is needed but not declared may as well
+            come from the system or from conda: the wheel named here is what to install where it comes from nowhere.
     """
 
     package: str
@@ -175,7 +177,7 @@ class NeedsMemory(Strict, frozen=True, kw_only=True, tag="needs-memory", tag_fie
 
 
 class ComputeType(Strict, frozen=True, kw_only=True, tag="compute-type", tag_field="kind"):
-    """On which GPUs a build supports a number format.
+    """On which GPUs a build supports a number format that is asked for by name.
 
     Attributes:
         compute_type: Number format: `int8`.
@@ -190,6 +192,19 @@ class ComputeType(Strict, frozen=True, kw_only=True, tag="compute-type", tag_fie
     otherwise: str | None = None
 
 
+class Yanked(Strict, frozen=True, kw_only=True, tag="yanked", tag_field="kind"):
+    """Releases that their maintainers withdrew from the index: an installer takes them only when pinned exactly.
+
+    Attributes:
+        reason: Why, in words, where they say so.
+    """
+
+    reason: str | None = None
+
+
 Claim = Union[  # noqa: UP007 - msgspec reads it at run time
-    NeedsLibrary, NeedsDriver, HasGpuCode, PairsWith, Requires, Conflicts, NeedsPython, NeedsMemory, ComputeType
+    NeedsLibrary, NeedsDriver, HasGpuCode, PairsWith, Requires, Conflicts, NeedsPython, NeedsMemory, ComputeType, Yanked
 ]
+
+KINDS: dict[str, type[Claim]] = {str(kind.__struct_config__.tag): kind for kind in get_args(Claim)}
+"""The types by the name that `kind` has in a file."""

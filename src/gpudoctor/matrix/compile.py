@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from gpudoctor.matrix.checks import problems_of
+from gpudoctor.matrix.overlap import contradictions
 from gpudoctor.matrix.types import MatrixData, MatrixFile
 from gpudoctor.matrix.yamlfile import Lines, parse_matrix_file
 
@@ -23,7 +24,8 @@ def compile_matrix(files: Sequence[ParsedFile], base: MatrixData = EMPTY) -> Mat
             more is no contradiction.
 
     Raises:
-        InputFileError: Two entries have one id, or an entry says what cannot be: file, line and what was expected.
+        InputFileError: Two entries have one id, two facts disagree, or an entry says what cannot be: file, line and
+            what was expected.
     """
     merged = MatrixData(
         version=_version(files, base),
@@ -35,11 +37,13 @@ def compile_matrix(files: Sequence[ParsedFile], base: MatrixData = EMPTY) -> Mat
         gpus=_merge("gpus", files, base.gpus, lambda model: model.compute_capability),
         models=_merge("models", files, base.models, lambda model: model.name),
         images=_merge("images", files, base.images, lambda image: f"{image.image}:{image.tag}"),
+        releases=_merge("releases", files, base.releases, lambda releases: releases.package),
     )
     for file, lines in files:
         _refuse_idle_replaces(file, lines, base)
         for path, message in problems_of(file, merged):
             raise lines.error(path, message)
+    _refuse_contradictions(files, merged)
     return merged
 
 
@@ -87,6 +91,24 @@ def _refuse_idle_replaces(file: MatrixFile, lines: Lines, base: MatrixData) -> N
     known |= {family.name for family in base.families} | {cause.id for cause in base.causes}
     known |= {branch.branch for branch in base.driver_branches} | {model.compute_capability for model in base.gpus}
     known |= {model.name for model in base.models} | {f"{image.image}:{image.tag}" for image in base.images}
+    known |= {releases.package for releases in base.releases}
     for index, name in enumerate(file.replaces):
         if name not in known:
             raise lines.error(("replaces", index), f"the matrix has no {name!r} to replace")
+
+
+def _refuse_contradictions(files: Sequence[ParsedFile], merged: MatrixData) -> None:
+    """Refuse a fact that disagrees with another where both hold."""
+    places = {fact.id: (lines, index) for file, lines in files for index, fact in enumerate(file.facts)}
+    if not places:
+        return
+    about = {fact.subject for file, _ in files for fact in file.facts}
+    for found in contradictions([fact for fact in merged.facts if fact.subject in about]):
+        here, other = (found.other, found.one) if found.other.id in places else (found.one, found.other)
+        if here.id in places:
+            lines, index = places[here.id]
+            raise lines.error(
+                ("facts", index),
+                f"{here.id!r} and {other.id!r} both hold for {here.subject} {found.version} and claim different "
+                "things; narrow `when` of one, or replace that fact under its own id",
+            )

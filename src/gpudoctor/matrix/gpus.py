@@ -6,7 +6,7 @@ import re
 
 import msgspec
 
-from gpudoctor.matrix.types import GpuModel
+from gpudoctor.matrix.tables import GpuModel
 
 # Words that a full name carries and a short one leaves out. None of them tells two compute capabilities apart.
 _NOISE = re.compile(

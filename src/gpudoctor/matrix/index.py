@@ -8,10 +8,12 @@ from typing import TypeVar
 
 from gpudoctor.matrix.claims import Claim
 from gpudoctor.matrix.gpus import KnownGpu, find_gpu
-from gpudoctor.matrix.types import Cause, Consumer, DriverBranch, Fact, Family, MatrixData, Provider, When
+from gpudoctor.matrix.tables import BaseImage, Cause, DriverBranch, WhisperModel
+from gpudoctor.matrix.types import Consumer, Fact, Family, MatrixData, Provider, When
 
 C = TypeVar("C", bound=Claim)
 
+_LOCAL = re.compile(r"\+[A-Za-z0-9._-]+")
 _PLAIN = re.compile(r"[A-Za-z0-9_-]+")
 _SONAME = re.compile(r"^(lib[A-Za-z0-9_+-]+?)(?:-[0-9a-f]{8})?\.so(?:\.|$)")
 
@@ -19,8 +21,8 @@ _SONAME = re.compile(r"^(lib[A-Za-z0-9_+-]+?)(?:-[0-9a-f]{8})?\.so(?:\.|$)")
 def matches_version(specifiers: str, version: str | None) -> bool:
     """Tell whether a version satisfies a PEP 440 specifier set.
 
-    Local parts are ignored (`2.5.1+cu124` is 2.5.1); an empty set matches everything; an unreadable or unknown
-    version matches only the empty set.
+    Local parts are ignored on both sides (`2.5.1+cu124` is 2.5.1, `==2.5.1+cu124` is `==2.5.1`); an empty set matches
+    everything; an unreadable or unknown version matches only the empty set.
     """
     return not specifiers or (version is not None and _matches(specifiers, version))
 
@@ -35,7 +37,7 @@ def _matches(specifiers: str, version: str) -> bool:
         parsed = Version(version)
     except InvalidVersion:
         return False
-    return SpecifierSet(specifiers).contains(Version(parsed.public), prereleases=True)
+    return SpecifierSet(_LOCAL.sub("", specifiers)).contains(Version(parsed.public), prereleases=True)
 
 
 def driver_tuple(release: str) -> tuple[int, ...]:
@@ -77,22 +79,28 @@ class Matrix:
         }
 
     def facts(
-        self, subject: str, kind: type[C], version: str | None, platform: str | None = None
+        self,
+        subject: str,
+        kind: type[C],
+        version: str | None,
+        platform: str | None = None,
+        python: str | None = None,
     ) -> tuple[tuple[Fact, C], ...]:
         """Return the facts of one kind that hold for a subject at a version.
 
         Args:
             subject: Canonical package name, or `cuda`.
             kind: Claim type.
-            version: Version of the subject.
+            version: Version of the subject, as its metadata has it: `2.5.1+cu118` and `2.5.1` are two builds.
             platform: Such as `linux-x86_64`; None skips the platform test.
+            python: Version of the interpreter. Without it, facts for certain interpreters only are left out.
 
         Returns:
             Pairs of fact and its claim, in the matrix's order.
         """
         found: list[tuple[Fact, C]] = []
         for fact in self._by_subject.get(subject, ()):
-            if isinstance(fact.claim, kind) and _holds(fact.when, version, platform):
+            if isinstance(fact.claim, kind) and holds(fact.when, version, platform, python):
                 found.append((fact, fact.claim))
         return tuple(found)
 
@@ -173,10 +181,23 @@ class Matrix:
         """Return the GPU that a name or a compute capability means (`RTX 3090`, `rtx3090`, `8.6`); see find_gpu."""
         return find_gpu(self.data.gpus, text)
 
+    def model(self, name: str) -> WhisperModel | None:
+        """Return a Whisper model by its size name or another name of it (`turbo`), None for one that is not known."""
+        return next((model for model in self.data.models if name == model.name or name in model.aliases), None)
 
-def _holds(when: When, version: str | None, platform: str | None) -> bool:
+    def image(self, image: str, tag: str) -> BaseImage | None:
+        """Return a container image by repository (`nvidia/cuda`) and tag, None for one that is not known."""
+        return next((known for known in self.data.images if (known.image, known.tag) == (image, tag)), None)
+
+    def releases(self, package: str) -> dict[str, str]:
+        """Return a package's published releases and the Python versions of their wheels; none for an unknown one."""
+        return next((known.versions for known in self.data.releases if known.package == package), {})
+
+
+def holds(when: When, version: str | None, platform: str | None = None, python: str | None = None) -> bool:
+    """Tell whether a fact applies; the arguments are those of Matrix.facts."""
     if when.platforms and platform is not None and platform not in when.platforms:
         return False
     if when.builds and version is not None and version.partition("+")[2] not in when.builds:
         return False
-    return matches_version(when.versions, version)
+    return matches_version(when.versions, version) and matches_version(when.python, python)

@@ -1,31 +1,10 @@
-"""The shape of compat/: facts with their sources, consumers, tables. These types are the schema."""
+"""The shape of compat/: facts, consumers, library families, whole files. These types are the schema."""
 
 from __future__ import annotations
 
-from typing import Literal
-
-import msgspec
-
 from gpudoctor.matrix.claims import Claim, Requires, Strict
-
-Status = Literal["verified", "reported", "inferred"]
-SourceKind = Literal["wheel", "doc", "release-notes", "source-code", "issue", "measured"]
-
-
-class Source(Strict, frozen=True, kw_only=True):
-    """Where a fact comes from.
-
-    Attributes:
-        kind: Sort of source.
-        ref: `package==version: file` for a wheel, a URL for a document, `repository#number` for an issue.
-        date: Day it was read, ISO 8601.
-        sha256: Digest of the published file, for a wheel. Published files never change: another one is an alarm.
-    """
-
-    kind: SourceKind
-    ref: str
-    date: str | None = None
-    sha256: str | None = None
+from gpudoctor.matrix.sources import Source, Status
+from gpudoctor.matrix.tables import BaseImage, Cause, DriverBranch, GpuModel, Releases, WhisperModel
 
 
 class When(Strict, frozen=True, kw_only=True):
@@ -36,11 +15,13 @@ class When(Strict, frozen=True, kw_only=True):
         platforms: `linux-x86_64`, `linux-aarch64`, `windows-x86_64`, `macos-arm64`; empty means all.
         builds: Local version labels (`cu118` of `2.5.1+cu118`); the empty label is a release without one, as the
             package index serves. Empty means every build.
+        python: PEP 440 specifier set on the interpreter, for a requirement with such a marker; empty means every one.
     """
 
     versions: str = ""
     platforms: tuple[str, ...] = ()
     builds: tuple[str, ...] = ()
+    python: str = ""
 
 
 class Fact(Strict, frozen=True, kw_only=True):
@@ -159,114 +140,6 @@ class Family(Strict, frozen=True, kw_only=True):
     providers: tuple[Provider, ...] = ()
 
 
-# --- tables ----------------------------------------------------------------------------------------------------------
-
-
-class Cause(Strict, frozen=True, kw_only=True):
-    """One true cause of a GPU fault; `check` and `explain` speak of the same ones.
-
-    Attributes:
-        id: Kebab-case.
-        group: Heading that it stands under.
-        meaning: One sentence.
-    """
-
-    id: str
-    group: str
-    meaning: str
-
-
-class DriverBranch(Strict, frozen=True, kw_only=True):
-    """A driver branch and the CUDA version that it serves natively.
-
-    Attributes:
-        branch: First number of its releases: `535`.
-        cuda: Highest CUDA version, dotted, as cuDriverGetVersion answers.
-        first: First release of the branch that a CUDA toolkit of that version came with, where one did.
-        status: How well it is known.
-        sources: At least one.
-    """
-
-    branch: str
-    cuda: str
-    first: str | None = None
-    status: Status
-    sources: tuple[Source, ...]
-
-
-class GpuModel(Strict, frozen=True, kw_only=True):
-    """GPUs of one compute capability, by marketing name.
-
-    Attributes:
-        compute_capability: Dotted: `8.6`.
-        architecture: `Ampere`.
-        names: As NVML prints them, without `NVIDIA`.
-        memory_bytes: Board memory by name, for boards sold with one size only.
-        tegra: True for boards whose code is not binary compatible with desktop and data-centre GPUs.
-        status: How well it is known.
-        sources: At least one.
-    """
-
-    compute_capability: str
-    architecture: str
-    names: tuple[str, ...]
-    memory_bytes: dict[str, int] = msgspec.field(default_factory=dict)
-    tegra: bool = False
-    status: Status
-    sources: tuple[Source, ...]
-
-
-class WhisperModel(Strict, frozen=True, kw_only=True):
-    """The shape of a Whisper model.
-
-    Attributes:
-        name: Size name, as faster-whisper takes it: `large-v3`.
-        encoder_layers: Layers of the encoder.
-        decoder_layers: Layers of the decoder.
-        heads: Attention heads of each layer.
-        width: Width of the model (d_model).
-        mel_bins: Bins of the mel spectrogram.
-        vocabulary: Entries of the vocabulary.
-        parameters: Parameters as published, in whole numbers.
-        status: How well it is known.
-        sources: At least one.
-    """
-
-    name: str
-    encoder_layers: int
-    decoder_layers: int
-    heads: int
-    width: int
-    mel_bins: int
-    vocabulary: int
-    parameters: int
-    status: Status
-    sources: tuple[Source, ...]
-
-
-class BaseImage(Strict, frozen=True, kw_only=True):
-    """A container image that people build speech services on.
-
-    Attributes:
-        image: Repository: `nvidia/cuda`.
-        tag: Tag: `12.4.1-cudnn-runtime-ubuntu22.04`.
-        cuda: CUDA version in it.
-        cudnn: cuDNN version in it; None without.
-        status: How well it is known.
-        sources: At least one.
-    """
-
-    image: str
-    tag: str
-    cuda: str
-    cudnn: str | None = None
-    status: Status
-    sources: tuple[Source, ...]
-
-
-# --- documents -------------------------------------------------------------------------------------------------------
-
-
 class MatrixFile(Strict, frozen=True, kw_only=True):
     """One YAML file of the matrix, or a user's overlay (`--matrix FILE`). Every part is optional.
 
@@ -280,6 +153,7 @@ class MatrixFile(Strict, frozen=True, kw_only=True):
         gpus: GPU models.
         models: Whisper models.
         images: Container images.
+        releases: Published releases.
         replaces: Ids of facts, consumers, families, … of the matrix that this overlay means to replace. Without it, an
             id that the matrix already has is an error.
     """
@@ -293,6 +167,7 @@ class MatrixFile(Strict, frozen=True, kw_only=True):
     gpus: tuple[GpuModel, ...] = ()
     models: tuple[WhisperModel, ...] = ()
     images: tuple[BaseImage, ...] = ()
+    releases: tuple[Releases, ...] = ()
     replaces: tuple[str, ...] = ()
 
 
@@ -309,6 +184,7 @@ class MatrixData(Strict, frozen=True, kw_only=True):
         gpus: GPU models.
         models: Whisper models, smallest first.
         images: Container images.
+        releases: Published releases.
     """
 
     version: str
@@ -320,3 +196,4 @@ class MatrixData(Strict, frozen=True, kw_only=True):
     gpus: tuple[GpuModel, ...] = ()
     models: tuple[WhisperModel, ...] = ()
     images: tuple[BaseImage, ...] = ()
+    releases: tuple[Releases, ...] = ()

@@ -158,6 +158,22 @@ class OpenQuestion(Frozen, frozen=True, kw_only=True):
     reason: str
 
 
+class Ignored(Frozen, frozen=True, kw_only=True):
+    """A finding that the project's settings set aside: it neither counts nor is it gone.
+
+    Attributes:
+        finding: The finding, as it would have been reported.
+        reason: Why it is ignored, in the project's words.
+        until: Last day (`2027-01-31`) on which it is; None for no end.
+        by: Where that is settled.
+    """
+
+    finding: Finding
+    reason: str
+    until: str | None = None
+    by: Location
+
+
 class Tool(Frozen, frozen=True, kw_only=True):
     """Who wrote a document.
 
@@ -177,11 +193,13 @@ class Target(Frozen, frozen=True, kw_only=True):
         python: Interpreter path; None when only a binary was judged.
         python_version: Its version.
         binary: Native program or folder, with `--binary`.
+        files: Dependency and container files, of `lint`: the named ones first, then what they pull in.
     """
 
     python: str | None
     python_version: str | None
     binary: str | None = None
+    files: tuple[str, ...] = ()
 
 
 class Summary(Frozen, frozen=True, kw_only=True):
@@ -213,6 +231,8 @@ class Report(Frozen, frozen=True, kw_only=True):
         findings: Worst first, then by rule id.
         open: What could not be judged.
         summary: Counts and exit status.
+        config: The file of the project's settings that were used; None without one.
+        ignored: Findings that these settings set aside.
     """
 
     schema_version: int
@@ -222,3 +242,5 @@ class Report(Frozen, frozen=True, kw_only=True):
     findings: tuple[Finding, ...]
     open: tuple[OpenQuestion, ...]
     summary: Summary
+    config: str | None = None
+    ignored: tuple[Ignored, ...] = ()

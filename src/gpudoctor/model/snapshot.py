@@ -10,7 +10,7 @@ from typing import Literal
 
 import msgspec
 
-from gpudoctor.model.fact import Fact
+from gpudoctor.model.fact import Absent, Fact, Unknown
 
 SNAPSHOT_SCHEMA_VERSION = 1
 
@@ -36,6 +36,7 @@ Failure = Literal[
     "unloadable",
     "symbol-version",
     "undefined-symbol",
+    "exec-stack",
 ]
 
 
@@ -58,6 +59,22 @@ class Libc(Frozen, frozen=True, kw_only=True):
     version: Fact[str]
 
 
+class ContainerEngine(Frozen, frozen=True, kw_only=True):
+    """Docker on this host, and which parts of the NVIDIA Container Toolkit it can use.
+
+    Attributes:
+        program: Path of `docker`.
+        toolkit: Path of the toolkit's hook or runtime on the usual folders of programs.
+        runtime: Program of the runtime that `/etc/docker/daemon.json` calls `nvidia`.
+        cdi: Description of the GPUs for the Container Device Interface (`/etc/cdi/nvidia.yaml`).
+    """
+
+    program: str
+    toolkit: Fact[str]
+    runtime: Fact[str]
+    cdi: Fact[str]
+
+
 class Host(Frozen, frozen=True, kw_only=True):
     """The machine as the target's processes see it.
 
@@ -73,6 +90,7 @@ class Host(Frozen, frozen=True, kw_only=True):
         nvidia_pci: PCI addresses of NVIDIA display devices.
         device_nodes: Device files of the driver (`/dev/nvidiactl`, `/dev/nvidia0`, `/dev/nvidia-uvm`, `/dev/dxg`).
         effective_uid: User id that looked: root reads directories that a service's user cannot.
+        container_engine: The container engine of this host and what it knows of GPUs; absent without one.
     """
 
     os: OperatingSystem
@@ -86,6 +104,7 @@ class Host(Frozen, frozen=True, kw_only=True):
     nvidia_pci: Fact[tuple[str, ...]]
     device_nodes: Fact[tuple[str, ...]]
     effective_uid: Fact[int]
+    container_engine: Fact[ContainerEngine] = Absent()
 
 
 class NvmlError(Frozen, frozen=True, kw_only=True):
@@ -161,10 +180,24 @@ class MigDevice(Frozen, frozen=True, kw_only=True):
     Attributes:
         uuid: Its UUID, `MIG-…`.
         memory_total_bytes: Its share of memory.
+        memory_free_bytes: Free of it at the moment of the probe.
     """
 
     uuid: Fact[str]
     memory_total_bytes: Fact[int]
+    memory_free_bytes: Fact[int] = Unknown("not asked")
+
+
+class Fabric(Frozen, frozen=True, kw_only=True):
+    """How far a GPU has come in joining the NVSwitch fabric of its machine.
+
+    Attributes:
+        state: NVML's word.
+        status: NVML's return code of the attempt, once it is completed (0 is success).
+    """
+
+    state: Literal["not-started", "in-progress", "completed"]
+    status: int
 
 
 class Gpu(Frozen, frozen=True, kw_only=True):
@@ -182,6 +215,9 @@ class Gpu(Frozen, frozen=True, kw_only=True):
         mig_enabled: Whether MIG mode is on; absent where the GPU has no MIG.
         mig_devices: The slices, when MIG is on.
         error: NVML's refusal for this GPU (15 is "lost").
+        ecc_uncorrected: Uncorrectable memory errors since the driver was loaded; absent where the GPU has no ECC.
+        row_remap_failed: Whether the GPU ran out of spare memory rows; absent where it has none.
+        fabric: Its place in the NVSwitch fabric; absent where it belongs to none.
         assumed: True when the user named this GPU.
     """
 
@@ -195,7 +231,24 @@ class Gpu(Frozen, frozen=True, kw_only=True):
     mig_enabled: Fact[bool]
     mig_devices: tuple[MigDevice, ...] = ()
     error: Fact[NvmlError]
+    ecc_uncorrected: Fact[int] = Absent()
+    row_remap_failed: Fact[bool] = Absent()
+    fabric: Fact[Fabric] = Absent()
     assumed: bool = False
+
+
+class PlannedModel(Frozen, frozen=True, kw_only=True):
+    """A model that the user means to run here, as `--model` names it.
+
+    Attributes:
+        name: Its size, as faster-whisper takes it: `large-v3`.
+        compute_type: Number format; None for what the package takes by itself.
+        batch_size: Segments decoded at once.
+    """
+
+    name: str
+    compute_type: str | None = None
+    batch_size: int = 1
 
 
 # --- the environment -------------------------------------------------------------------------------------------------
@@ -371,6 +424,7 @@ class Library(Frozen, frozen=True, kw_only=True):
         version_source: Where that came from: `file-name`, `distribution`, or `directory`.
         owner: Canonical name of the distribution that installed it.
         elf: What its header says.
+        recorded_bytes: Size that its owner recorded when it was installed; absent where it recorded none.
     """
 
     path: str
@@ -381,6 +435,7 @@ class Library(Frozen, frozen=True, kw_only=True):
     version_source: str | None
     owner: str | None
     elf: Fact[ElfFacts]
+    recorded_bytes: Fact[int] = Absent()
 
 
 class SearchStep(Frozen, frozen=True, kw_only=True):
@@ -441,6 +496,32 @@ class Resolution(Frozen, frozen=True, kw_only=True):
     fact: str | None = None
 
 
+class ImportFault(Frozen, frozen=True, kw_only=True):
+    """Why importing a consumer fails, where no GPU library is at fault.
+
+    Attributes:
+        consumer: Import name.
+        scenario: In a process of its own, or after torch was imported.
+        file: The file of the consumer that was to be loaded.
+        failure: What the loader says.
+        culprit: The library at fault: the one that is missing, or that lacks a symbol version.
+        reason: One clause for people.
+        group: Name of the alternatives of which none loads; None for a file that has no alternative.
+        doubt: Why the culprit may be found all the same, where a place could not be searched.
+        searched: Every place tried for the culprit, in order.
+    """
+
+    consumer: str
+    scenario: Scenario
+    file: str
+    failure: Failure
+    culprit: str
+    reason: str
+    group: str | None = None
+    doubt: str | None = None
+    searched: tuple[SearchStep, ...] = ()
+
+
 class ProbeReport(Frozen, frozen=True, kw_only=True):
     """How one probe went.
 
@@ -476,6 +557,8 @@ class Snapshot(Frozen, frozen=True, kw_only=True):
         libraries: GPU library files: the loaded ones, and those nobody will load.
         resolutions: The loader's answers.
         probes: How the probing went.
+        import_faults: Consumers whose import fails for want of something that is no GPU library.
+        models: Models that are meant to run at the same time, with `--model`.
     """
 
     schema_version: int
@@ -495,6 +578,8 @@ class Snapshot(Frozen, frozen=True, kw_only=True):
     libraries: tuple[Library, ...]
     resolutions: tuple[Resolution, ...]
     probes: tuple[ProbeReport, ...]
+    models: tuple[PlannedModel, ...] = ()
+    import_faults: tuple[ImportFault, ...] = ()
 
     def distribution(self, name: str) -> Distribution | None:
         """Return the distribution that `import` would use, by canonical name."""

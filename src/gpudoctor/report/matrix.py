@@ -11,9 +11,9 @@ from gpudoctor.matrix.types import Fact, MatrixFile
 from gpudoctor.report.escape import visible
 
 
-def render_fact_list(matrix: Matrix, subject: str | None = None) -> str:
+def render_fact_list(matrix: Matrix, subject: str | None = None, kind: str | None = None) -> str:
     """Return one line a fact: id, subject, releases, kind and status, in columns."""
-    facts = [fact for fact in matrix.data.facts if subject in (None, fact.subject)]
+    facts = [f for f in matrix.data.facts if subject in (None, f.subject) and kind in (None, _kind(f))]
     rows = [("ID", "SUBJECT", "RELEASES", "KIND", "STATUS"), *(_row(fact) for fact in facts)]
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     lines = [
@@ -24,7 +24,12 @@ def render_fact_list(matrix: Matrix, subject: str | None = None) -> str:
 
 
 def _row(fact: Fact) -> tuple[str, str, str, str, str]:
-    return visible(fact.id), visible(fact.subject), visible(fact.when.versions or "all"), _kind(fact), fact.status
+    return visible(fact.id), visible(fact.subject), visible(_releases(fact)), _kind(fact), fact.status
+
+
+def _releases(fact: Fact) -> str:
+    builds = f" [{', '.join(label or 'no label' for label in fact.when.builds)}]" if fact.when.builds else ""
+    return (fact.when.versions or "all") + builds
 
 
 def _kind(fact: Fact) -> str:
@@ -37,8 +42,12 @@ def render_fact(fact: Fact) -> str:
     if fact.note:
         lines.append(visible(fact.note))
     lines += ["", f"subject    {visible(fact.subject)}", f"releases   {visible(fact.when.versions or 'all')}"]
+    if fact.when.builds:
+        lines.append(f"builds     {visible(', '.join(label or 'without a label' for label in fact.when.builds))}")
     if fact.when.platforms:
         lines.append(f"platforms  {visible(', '.join(fact.when.platforms))}")
+    if fact.when.python:
+        lines.append(f"python     {visible(fact.when.python)}")
     lines += [f"status     {fact.status}", "claim"]
     claim = msgspec.to_builtins(fact.claim)
     lines += [line for name, value in claim.items() if name != "kind" for line in _field(str(name), value, 1)]
@@ -46,6 +55,8 @@ def render_fact(fact: Fact) -> str:
     for source in fact.sources:
         read = f" (read {visible(source.date)})" if source.date else ""
         lines.append(f"  {source.kind}: {visible(source.ref)}{read}")
+        if source.sha256:
+            lines.append(f"    sha256 {visible(source.sha256)}")
     return "\n".join(lines) + "\n"
 
 
@@ -80,11 +91,18 @@ def render_validated(file: str, content: MatrixFile) -> str:
         "cause": content.causes,
         "driver branch": content.driver_branches,
         "GPU model": content.gpus,
+        "Whisper model": content.models,
+        "container image": content.images,
+        "table of releases": content.releases,
     }
     counts = ", ".join(_counted(len(entries), name) for name, entries in parts.items() if entries)
     return f"{visible(posixpath.normpath(file))}: valid ({counts or 'empty'})\n"
 
 
 def _counted(count: int, name: str) -> str:
-    plural = {"family": "families", "driver branch": "driver branches"}.get(name, f"{name}s")
-    return f"{count} {name if count == 1 else plural}"
+    irregular = {
+        "family": "families",
+        "driver branch": "driver branches",
+        "table of releases": "tables of releases",
+    }
+    return f"{count} {name if count == 1 else irregular.get(name, f'{name}s')}"

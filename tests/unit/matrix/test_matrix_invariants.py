@@ -16,9 +16,11 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from gpudoctor.matrix.checks import problems_of
-from gpudoctor.matrix.claims import Conflicts, HasGpuCode, NeedsDriver, NeedsLibrary, Requires
-from gpudoctor.matrix.index import driver_tuple
+from gpudoctor.matrix.claims import Conflicts, HasGpuCode, NeedsDriver, NeedsLibrary, NeedsPython, PairsWith, Requires
+from gpudoctor.matrix.index import Matrix, driver_tuple
 from gpudoctor.matrix.load import load_data
+from gpudoctor.matrix.overlap import contradictions
+from gpudoctor.matrix.tables import Releases
 from gpudoctor.matrix.types import Fact
 from gpudoctor.matrix.yamlfile import parse_matrix_file
 
@@ -26,6 +28,9 @@ ROOT = Path(__file__).parents[3]
 COMPAT = ROOT / "compat"
 FILES = sorted([*COMPAT.glob("*.yaml"), *COMPAT.glob("facts/*.yaml"), *COMPAT.glob("consumers/*.yaml")])
 DATA = load_data()
+MATRIX = Matrix(DATA)
+# A subject with many facts has a file a topic.
+TOPIC = re.compile("-(pins|index-builds|conflicts|support|numpy|code|memory)$")
 
 
 def by_id(fact: Fact) -> str:
@@ -63,7 +68,7 @@ class TestFiles:
     def test_facts_stand_in_their_subjects_file(self, file: Path) -> None:
         content, _ = parse_matrix_file(file.read_bytes(), file.name)
         for fact in content.facts:
-            assert file.stem.replace("onnxruntime", "onnx") in fact.subject.replace("onnxruntime", "onnx")
+            assert TOPIC.sub("", file.stem).removesuffix("-gpu") in fact.subject
 
     def test_compiled_file_is_current(self) -> None:
         done = subprocess.run(
@@ -138,33 +143,41 @@ class TestFacts:
                     stem = name.partition(".so")[0]
                     assert any(re.fullmatch(pattern, stem) for pattern in family.sonames), name
 
-    def test_no_release_has_two_builds(self) -> None:
-        versions = {
-            "ctranslate2": ("3.20.0", "3.24.0", "4.0.0", "4.4.0", "4.6.0", "4.6.1", "4.6.3", "4.8.1", "4.8.2", "4.8.5"),
-            "torch": ("2.0.1", "2.4.1", "2.5.1", "2.7.1", "2.8.0", "2.10.0", "2.11.0", "2.14.1", "2.15.0"),
-            "onnxruntime-gpu": (
-                "1.16.0",
-                "1.17.1",
-                "1.18.0",
-                "1.19.2",
-                "1.20.2",
-                "1.22.0",
-                "1.26.0",
-                "1.27.0",
-                "1.31.1",
-            ),
-        }
-        for subject, releases in versions.items():
-            for release in releases:
-                builds = [
-                    fact.id
-                    for fact in DATA.facts
-                    if fact.subject == subject
-                    and isinstance(fact.claim, HasGpuCode)
-                    and "linux-aarch64" not in fact.when.platforms
-                    and release in SpecifierSet(fact.when.versions)
-                ]
-                assert len(builds) == 1, (subject, release, builds)
+    @pytest.mark.parametrize(
+        ("subject", "release"),
+        [
+            *(("ctranslate2", v) for v in ("3.20.0", "3.24.0", "4.0.0", "4.4.0", "4.6.0", "4.6.3", "4.8.1", "4.8.5")),
+            *(("torch", v) for v in ("2.0.1", "2.4.1", "2.5.1", "2.7.1", "2.8.0", "2.10.0", "2.11.0", "2.15.0")),
+            *(("torch", v) for v in ("2.0.1+cu118", "2.5.1+cu118", "2.5.1+cu124", "2.7.1+cu118", "2.7.1+cu128")),
+            *(("torch", v) for v in ("2.8.0+cu126", "2.8.0+cu129", "2.14.1+cu126", "2.14.1+cu132", "2.5.1+cpu")),
+            *(("onnxruntime-gpu", v) for v in ("1.16.0", "1.18.0", "1.20.2", "1.22.0", "1.26.0", "1.27.0", "1.31.1")),
+            *(("nvidia-cudnn-cu12", v) for v in ("8.9.2.26", "9.1.0.70", "9.10.2.21", "9.11.0.98", "9.28.0.42")),
+            *(("nvidia-cudnn-cu13", v) for v in ("9.12.0.46", "9.26.0.51", "9.28.0.42")),
+        ],
+    )
+    def test_a_release_has_one_build(self, subject: str, release: str) -> None:
+        facts = MATRIX.facts(subject, HasGpuCode, release, "linux-x86_64")
+        assert len(facts) == 1, [fact.id for fact, _ in facts]
+
+    @pytest.mark.parametrize("known", DATA.releases, ids=lambda known: known.package)
+    def test_pythons_are_those_of_the_published_wheels(self, known: Releases) -> None:
+        pythons = [f"3.{minor}" for minor in range(7, 16)]
+        for version, published in known.versions.items():
+            for fact, claim in MATRIX.facts(known.package, NeedsPython, version, "linux-x86_64"):
+                stated = [p for p in pythons if SpecifierSet(claim.versions).contains(p)]
+                assert stated == [p for p in pythons if SpecifierSet(published).contains(p)], (version, fact.id)
+
+    def test_no_two_facts_disagree(self) -> None:
+        found = [(c.one.id, c.other.id, c.version) for c in contradictions(DATA.facts)]
+        assert found == []
+
+    @every_fact
+    def test_a_range_of_what_is_read_ends(self, fact: Fact) -> None:
+        # Nobody has read the next release yet. Memory, conflicts and what holds by a name need no end.
+        cpu = isinstance(fact.claim, HasGpuCode) and fact.claim.cuda is None
+        if isinstance(fact.claim, (HasGpuCode, PairsWith, NeedsPython, Requires)) and not cpu:
+            operators = {specifier.operator for specifier in SpecifierSet(fact.when.versions)}
+            assert operators & {"<", "<=", "=="}, fact.when.versions
 
 
 class TestTables:
