@@ -19,6 +19,8 @@ from gpudoctor.rules.engine import judge
 from unit.rules.builders import (
     CUBLAS,
     CUDNN,
+    Parts,
+    build,
     ct2_cublas,
     ct2_cudnn8,
     ct2_cudnn9,
@@ -27,6 +29,7 @@ from unit.rules.builders import (
     cublas13,
     cudnn8,
     cudnn9,
+    dist,
     driver,
     host,
     installed,
@@ -72,7 +75,7 @@ def environments() -> dict[str, Snapshot]:
             right, installed("faster-whisper==1.1.1", "onnxruntime==1.20.1")
         ),
         "synthetic-torch-cu129-driver-570-ok": replace(
-            with_(machine(), torch("2.8.0", "12.9"), *wheels), driver=driver("570.86.10", "12.8")
+            with_(machine(), torch("2.8.0+cu129", "12.9"), *wheels), driver=driver("570.86.10", "12.8")
         ),
         "synthetic-ct2-460-cudnn9-off-path": wrong,
         "synthetic-ct2-460-cudnn8": with_(machine(), ctranslate2(), cudnn8(), ct2_cudnn9(None), ct2_cublas(CUBLAS)),
@@ -86,6 +89,22 @@ def environments() -> dict[str, Snapshot]:
         "synthetic-no-gpu": without_gpu(right),
         "synthetic-driver-missing": machine(driver=no_driver(), gpus=Absent(), host=host(device_nodes=Absent())),
         "synthetic-driver-update-without-reboot": machine(driver=driver(kernel_module=Present("535.183.01"))),
+        "synthetic-jetson-orin-ctranslate2": with_(
+            machine(
+                host=host(
+                    machine="aarch64",
+                    tegra=Present("36.4.0"),
+                    nvidia_pci=Absent(),
+                    device_nodes=Present(("/dev/nvgpu", "/dev/nvmap")),
+                ),
+                driver=no_driver(),
+                gpus=Absent(),
+            ),
+            Parts(
+                distributions=(dist("ctranslate2", "4.8.5"),),
+                builds=(build("ctranslate2", "4.8.5", None, gpu=False),),
+            ),
+        ),
         "synthetic-driver-470-cuda-12": replace(right, driver=driver("470.57.02", "11.4")),
         "synthetic-container-without-gpus": machine(
             host=host(container=Present("docker"), device_nodes=Absent()), driver=no_driver(), gpus=Absent()

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from environments.expectation import expected_of
+from environments.hosts import HOSTS, origin_of
 from environments.synthetic import environments
 from gpudoctor.matrix.load import load_matrix
 from gpudoctor.model.snapshot import Snapshot
@@ -44,6 +45,15 @@ def test_a_healthy_host_gives_no_finding_and_no_open_question(slug: str) -> None
 @pytest.mark.parametrize("slug", [s for s in SLUGS if not s.endswith("-ok")])
 def test_every_other_host_gives_one(slug: str) -> None:
     assert judge(read(slug), MATRIX).findings
+
+
+@pytest.mark.parametrize("slug", sorted(HOSTS))
+def test_a_staged_host_states_its_origin(slug: str) -> None:
+    assert (HERE / slug / "origin.txt").read_text(encoding="utf-8") == origin_of(HOSTS[slug])
+
+
+def test_no_host_is_left_over() -> None:
+    assert {s for s in SLUGS if s.startswith("host-")} == set(HOSTS)
 
 
 @pytest.mark.parametrize("slug", sorted(environments()))

@@ -2,7 +2,8 @@
  *
  * Settings: driver, cuda, count, device (path of a control device), the name of any function (a code, `hang`, `crash`,
  * `abort`, `flood`), and for GPU N: gpuN.name, .uuid, .bus, .cc, .total, .free, .reserved, .mig (0 or 1),
- * .mig_devices, .mig_total, .handle (a code), .memory (a code).
+ * .mig_devices, .mig_total, .mig_free, .handle (a code), .memory (a code), .ecc (uncorrectable errors; none: no ECC
+ * memory), .remap_failed (0 or 1), .fabric (a state), .fabric_status.
  *
  * -DOLD_DRIVER leaves out what drivers before 2020 did not have.
  *
@@ -25,6 +26,7 @@ enum {
     INSUFFICIENT_SIZE = 7,
     DRIVER_NOT_LOADED = 9,
     ARGUMENT_VERSION_MISMATCH = 25,
+    UNKNOWN = 999,
 };
 
 enum { GPUS = 16, SLICES = 7 };
@@ -97,7 +99,8 @@ nvmlReturn_t nvmlInitWithFlags(unsigned flags) {
     }
     int refused = device_errno();
     if (refused) {
-        return refused == EACCES || refused == EPERM ? NO_PERMISSION : DRIVER_NOT_LOADED;
+        /* EACCES is the file's mode; EPERM is a container's device cgroup, which NVML cannot explain. */
+        return refused == EACCES ? NO_PERMISSION : refused == EPERM ? UNKNOWN : DRIVER_NOT_LOADED;
     }
     for (int gpu = 0; gpu < GPUS; gpu++) {
         devices[gpu] = (struct device){gpu, -1};
@@ -162,8 +165,9 @@ nvmlReturn_t nvmlDeviceGetUUID(struct device *device, char *buffer, unsigned siz
     if (device->slice < 0 || !uuid) {
         return give_text(buffer, size, uuid);
     }
+    /* `GPU-1b…` has the slices `MIG-0b…`, `MIG-1b…`: on a real GPU the two UUIDs have nothing in common. */
     char name[96];
-    snprintf(name, sizeof name, "MIG-%s-%d", uuid, device->slice);
+    snprintf(name, sizeof name, "MIG-%d%s", device->slice, strlen(uuid) > 5 ? uuid + 5 : "");
     return give_text(buffer, size, name);
 }
 
@@ -193,7 +197,7 @@ nvmlReturn_t nvmlDeviceGetMemoryInfo(struct device *device, struct memory *memor
     ENTER();
     nvmlReturn_t told = (nvmlReturn_t)number_of_gpu(device->gpu, "memory", SUCCESS);
     memory->total = (unsigned long long)number_of_gpu(device->gpu, device->slice < 0 ? "total" : "mig_total", 0);
-    memory->free = (unsigned long long)number_of_gpu(device->gpu, "free", 0);
+    memory->free = (unsigned long long)number_of_gpu(device->gpu, device->slice < 0 ? "free" : "mig_free", 0);
     memory->used = memory->total - memory->free;
     return told;
 }
@@ -239,6 +243,49 @@ nvmlReturn_t nvmlDeviceGetMaxMigDeviceCount(struct device *device, unsigned *cou
     ENTER();
     (void)device;
     *count = SLICES;
+    return SUCCESS;
+}
+
+enum { UNCORRECTED = 1, VOLATILE = 0 };
+
+nvmlReturn_t nvmlDeviceGetTotalEccErrors(struct device *device, int kind, int counter, unsigned long long *count) {
+    ENTER();
+    const char *text = of_gpu(device->gpu, "ecc");
+    if (!text) {
+        return NOT_SUPPORTED;
+    }
+    *count = kind == UNCORRECTED && counter == VOLATILE ? strtoull(text, NULL, 0) : 0;
+    return SUCCESS;
+}
+
+nvmlReturn_t nvmlDeviceGetRemappedRows(struct device *device, unsigned *corrected, unsigned *uncorrected,
+                                       unsigned *pending, unsigned *failed) {
+    ENTER();
+    const char *text = of_gpu(device->gpu, "remap_failed");
+    if (!text) {
+        return NOT_SUPPORTED;
+    }
+    *corrected = *uncorrected = *pending = 0;
+    *failed = (unsigned)atoi(text);
+    return SUCCESS;
+}
+
+struct fabric_info_v2 {
+    unsigned version;
+    unsigned char cluster_uuid[16];
+    nvmlReturn_t status;
+    unsigned clique_id;
+    unsigned char state;
+    unsigned health_mask;
+};
+
+nvmlReturn_t nvmlDeviceGetGpuFabricInfoV(struct device *device, struct fabric_info_v2 *info) {
+    ENTER();
+    if (info->version != (sizeof *info | 2u << 24)) {
+        return ARGUMENT_VERSION_MISMATCH;
+    }
+    info->state = (unsigned char)number_of_gpu(device->gpu, "fabric", 0);
+    info->status = (nvmlReturn_t)number_of_gpu(device->gpu, "fabric_status", SUCCESS);
     return SUCCESS;
 }
 

@@ -23,13 +23,13 @@ class UnprivilegedSystem(RealSystem):
 
     def __init__(self, *readable: Path) -> None:
         super().__init__()
-        self._prefix = _prefix(readable)
+        self._prefix = unprivileged_prefix(readable)
 
     def start(self, argv: Sequence[str], env: Mapping[str, str], timeout_s: float) -> Child:
         return super().start((*self._prefix, *argv), {"PATH": os.environ["PATH"], **env}, timeout_s)
 
 
-def _prefix(readable: Sequence[Path]) -> tuple[str, ...]:
+def unprivileged_prefix(readable: Sequence[Path]) -> tuple[str, ...]:
     """Return what drops root's rights and still lets a child read the given files.
 
     Raises:

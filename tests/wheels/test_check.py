@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -197,3 +200,51 @@ class TestWithoutAGpu:
         report = check("ct2-460-cudnn91", *assumed, LD_LIBRARY_PATH=path)
         assert {f["cause"] for f in report["findings"]} == {"driver-too-old"}
         assert report["summary"]["exit_status"] == 1
+
+
+class TestTorchFamily:
+    """torchaudio 2.11.0 and torchcodec name no torch, so installers put them beside any."""
+
+    SLUG = "torch-251-torchaudio-2110"
+
+    def test_the_pair_is_named_and_the_import_fails(self) -> None:
+        found = [f for f in library_findings(check(self.SLUG)) if f["rule"] == "GPD402"]
+        by_name = {f["subject"]["name"]: f for f in found}
+        assert set(by_name) == {"torchaudio", "torchcodec"}
+        assert by_name["torchaudio"]["cause"] == "torch-family-abi-mismatch"
+        assert "torchaudio==2.5.1" in json.dumps(by_name["torchaudio"]["fixes"])
+        done = subprocess.run(
+            [wheel_env(self.SLUG) / "bin" / "python", "-c", "import torchaudio"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert "undefined symbol: aoti_torch_abi_version" in done.stderr
+
+    def test_torchcodec_without_ffmpeg(self) -> None:
+        codec = [f for f in check(self.SLUG)["findings"] if f["rule"] == "GPD702"]
+        assert [f["cause"] for f in codec] == ["torchcodec-load"]
+
+    def test_a_healthy_environment_has_none_of_these(self) -> None:
+        path = ld_path("torch-251-ct2-460")
+        rules = {f["rule"] for f in check("torch-251-ct2-460", LD_LIBRARY_PATH=path)["findings"]}
+        assert not rules & {"GPD207", "GPD208", "GPD209", "GPD402", "GPD403", "GPD404", "GPD405", "GPD406", "GPD702"}
+
+
+def test_a_library_that_was_replaced_in_place(tmp_path: Path) -> None:
+    """A part of cuDNN cut to another size: seen without reading it."""
+    site = site_packages(wheel_env("ct2-460-cudnn91"))
+    copy = tmp_path / "env"
+    shutil.copytree(wheel_env("ct2-460-cudnn91"), copy, symlinks=True, copy_function=os.link)
+    part = copy / site.relative_to(wheel_env("ct2-460-cudnn91")) / "nvidia/cudnn/lib/libcudnn_heuristic.so.9"
+    assert changed_files(copy) == []
+    part.unlink()  # never through the link: the other environments share the file
+    part.write_bytes(b"\x7fELF" + bytes(5000))
+    (found,) = changed_files(copy)
+    assert (found["subject"]["name"], found["cause"]) == ("nvidia-cudnn-cu12", "cudnn-mixed")
+    assert "libcudnn_heuristic.so.9" in found["message"]
+
+
+def changed_files(env: Path) -> list[dict]:
+    report = json.loads(gpudoctor("check", "--python", env, "--format", "json").stdout)
+    return [f for f in report["findings"] if f["rule"] == "GPD406"]

@@ -35,7 +35,7 @@ from gpudoctor.system.protocol import CannotLook, Child, ReadSystem
 DEFAULT_LIMIT_S = 20.0
 # Runs the program without its folder on sys.path, and without the working folder that `-c` puts there: a service that
 # starts with a script has neither.
-_BOOT = (
+BOOT = (
     "import sys; sys.path[:1] == [''] and sys.path.pop(0); "
     "exec(compile(open(sys.argv[1], encoding='utf-8').read(), sys.argv[1], 'exec'), {'__name__': '__main__'})"
 )
@@ -143,7 +143,7 @@ def run_canary(
 def target_argv(target: Target, cwd: str, plan: str) -> tuple[str, ...]:
     """Return the command line that runs the steps in the target's interpreter, in the target's working folder."""
     program = posixpath.join(posixpath.dirname(children.__file__), "canary_steps.py")
-    argv = (target.executable, "-B", "-c", _BOOT, program, plan)
+    argv = (target.executable, "-B", "-c", BOOT, program, plan)
     if posixpath.normpath(target.cwd) == posixpath.normpath(cwd):
         return argv
     return ("/bin/sh", "-c", 'cd -- "$1" && shift && exec "$@"', "sh", target.cwd, *argv)

@@ -24,7 +24,7 @@ from gpudoctor.loader.target import LoaderAnswer, Target
 from gpudoctor.matrix.index import Matrix
 from gpudoctor.matrix.types import Family
 from gpudoctor.model.errors import UsageError
-from gpudoctor.model.snapshot import Resolution, SearchStep
+from gpudoctor.model.snapshot import ImportFault, Resolution, SearchStep
 from gpudoctor.system.protocol import CannotLook, NotThere, ReadSystem
 
 _RUNTIME = "libonnxruntime.so"
@@ -99,48 +99,67 @@ def resolve_binary(system: ReadSystem, matrix: Matrix, target: Target, path: str
     Raises:
         UsageError: Nothing is at the path, or it is no ELF file.
     """
-    answers = [_resolve_file(system, matrix, target, file, elf) for file, elf in _objects(system, matrix, path)]
+    objects, unread = _objects(system, matrix, path)
+    answers = [_resolve_file(system, matrix, target, file, elf) for file, elf in objects]
     unknowns = tuple(dict.fromkeys(u for a in answers for u in a.unknowns))
     facts = {name: value for a in answers for name, value in a.elf.items()}
     resolutions = tuple(r for a in answers for r in a.resolutions)
-    if not resolutions and not unknowns:
+    faults = tuple(f for a in answers for f in a.import_faults)
+    if not resolutions and not unknowns and not faults:
         unknowns = (f"{path} links no GPU library; what it opens by name while it runs cannot be told from its files",)
-    return LoaderAnswer(resolutions, facts, unknowns)
+    return LoaderAnswer(resolutions, facts, unknowns, faults, unread)
 
 
-def _objects(system: ReadSystem, matrix: Matrix, path: str) -> tuple[tuple[str, ElfObject], ...]:
+_Objects = tuple[tuple[str, ElfObject], ...]
+
+
+def _objects(system: ReadSystem, matrix: Matrix, path: str) -> tuple[_Objects, tuple[str, ...]]:
+    """Return the objects to judge, and what could not be looked at."""
+    unread: list[str] = []
     try:
         kind = system.stat(path).kind
         if kind == "directory":
-            return tuple(_objects_in(system, matrix, path))
-        return ((path, read_elf(system, path)),)
+            return tuple(_objects_in(system, matrix, path, unread)), tuple(unread)
+        return ((path, read_elf(system, path)),), ()
     except ElfError as error:
         raise UsageError(f"{path} is neither a program nor a library for this machine: {error.reason}") from error
     except (NotThere, CannotLook) as error:
         raise UsageError(f"{path} cannot be looked at: {error}") from error
 
 
-def _objects_in(system: ReadSystem, matrix: Matrix, folder: str) -> Iterable[tuple[str, ElfObject]]:
+def _objects_in(system: ReadSystem, matrix: Matrix, folder: str, unread: list[str]) -> Iterable[tuple[str, ElfObject]]:
     """Yield the objects in a folder, its bin and its lib that link GPU libraries or ONNX Runtime, each file once."""
     seen: set[tuple[int, int]] = set()
     for directory in (folder, f"{folder}/bin", f"{folder}/lib"):
-        try:
-            names = system.listdir(directory)[:_MAX_FILES]
-        except (NotThere, CannotLook):
-            continue
-        for name in names:
+        for name in _names_of(system, directory, unread):
             if matrix.family_of(name) is not None:
                 continue  # the libraries themselves are judged as what others load
-            elf = _readable(system, posixpath.join(directory, name))
+            elf = _readable(system, posixpath.join(directory, name), unread)
             if elf is not None and elf.identity not in seen and _matters(matrix, elf):
                 seen.add(elf.identity)
                 yield posixpath.join(directory, name), elf
 
 
-def _readable(system: ReadSystem, path: str) -> ElfObject | None:
+def _names_of(system: ReadSystem, directory: str, unread: list[str]) -> tuple[str, ...]:
+    try:
+        names = tuple(system.listdir(directory))
+    except NotThere:
+        return ()
+    except CannotLook as error:
+        unread.append(f"{directory} cannot be listed ({error.reason})")
+        return ()
+    if len(names) > _MAX_FILES:
+        unread.append(f"{directory} has {len(names)} entries, and only the first {_MAX_FILES} were looked at")
+    return names[:_MAX_FILES]
+
+
+def _readable(system: ReadSystem, path: str, unread: list[str]) -> ElfObject | None:
     try:
         return read_elf(system, path)
-    except (ElfError, NotThere, CannotLook):
+    except (ElfError, NotThere):
+        return None
+    except CannotLook as error:
+        unread.append(f"{path} cannot be read ({error.reason})")
         return None
 
 
@@ -159,7 +178,7 @@ def _resolve_file(system: ReadSystem, matrix: Matrix, target: Target, path: str,
     run = _BinaryRun(matrix, emulation, posixpath.basename(path))
     resolutions = tuple(run.resolve(None if program else path))
     facts = {m.path: m.elf.facts() for m in run.process.maps if not m.phantom}
-    return LoaderAnswer(resolutions, facts, (*emulation.unknowns, *run.unknowns))
+    return LoaderAnswer(resolutions, facts, (*emulation.unknowns, *run.unknowns), tuple(run.import_faults))
 
 
 class _BinaryRun:
@@ -170,6 +189,7 @@ class _BinaryRun:
         self._emulation = emulation
         self._name = name
         self.unknowns: list[str] = []
+        self.import_faults: list[ImportFault] = []
         self.process: Process = emulation.process(
             family=lambda n: getattr(matrix.family_of(n), "name", None),
             tolerate=lambda n: matrix.family_of(n) is not None,
@@ -184,11 +204,29 @@ class _BinaryRun:
                 absolute = self._emulation.files.absolute(library)
                 roots = [self.process.dlopen(absolute, self.process.main)]
         except LoadError as error:
-            self.unknowns.append(f"{self._name} itself cannot be loaded: {error.reason}")
+            self._tell(error, library)
             yield from self._asked(error)
             return
         yield from self._linked(roots, "at start" if library is None else "when it is opened")
         yield from self._providers()
+
+    def _tell(self, error: LoadError, library: str | None) -> None:
+        """Note why the program or library itself does not load."""
+        if self._matrix.family_of(error.culprit) is not None or self._emulation.unknowns:
+            self.unknowns.append(f"{self._name} itself cannot be loaded: {error.reason}")
+            return
+        request = request_for(self.process, error.culprit)
+        self.import_faults.append(
+            ImportFault(
+                consumer=self._name,
+                scenario="alone",
+                file=library or self.process.main.path,
+                failure=error.failure,
+                culprit=error.culprit,
+                reason=error.reason,
+                searched=steps_of((request,) if request else ()),
+            )
+        )
 
     def _asked(self, error: LoadError) -> Iterable[Resolution]:
         for request in self.process.log:

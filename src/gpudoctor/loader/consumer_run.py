@@ -26,9 +26,9 @@ from gpudoctor.loader.process import Mapped, Process
 from gpudoctor.loader.search import LoadError
 from gpudoctor.loader.sites import Sites
 from gpudoctor.matrix.claims import NeedsLibrary, Opening
-from gpudoctor.matrix.index import Matrix, matches_version
+from gpudoctor.matrix.index import Matrix, matches_version, stem_of
 from gpudoctor.matrix.types import Consumer, EntryStep, Fact, Family
-from gpudoctor.model.snapshot import Resolution, Scenario
+from gpudoctor.model.snapshot import ImportFault, Resolution, Scenario
 
 _RELEASE = re.compile(r"\.so\.([0-9]+(?:\.[0-9]+)*)$")
 
@@ -74,6 +74,20 @@ def asking_for(
     )
 
 
+class Broken(msgspec.Struct, frozen=True):
+    """One file of an import that does not load.
+
+    Attributes:
+        path: The file.
+        error: Why not.
+        group: The alternatives that it is one of; None for a file without any.
+    """
+
+    path: str
+    error: LoadError
+    group: str | None = None
+
+
 class ConsumerRun:
     """One consumer in one emulated process.
 
@@ -93,6 +107,7 @@ class ConsumerRun:
         self._importing = False
         self._entries: list[tuple[Mapped, EntryStep]] = []
         self._broken: LoadError | None = None
+        self._unloaded: list[Broken] = []
         self._first_request = 0
         self._hooked: set[int] = set()
         self.process: Process
@@ -111,6 +126,7 @@ class ConsumerRun:
             if self._broken:
                 raise self._broken
         self._entries.clear()
+        self._unloaded.clear()
         self._first_request = len(self.process.log)
 
     def _family_name(self, file_name: str) -> str | None:
@@ -127,11 +143,31 @@ class ConsumerRun:
         return family is not None and (family.from_driver or self._importing)
 
     @property
-    def unrelated_fault(self) -> LoadError | None:
-        """Why the import fails, where no GPU library is at fault."""
-        if self._broken is None or self._matrix.family_of(self._broken.culprit) is not None:
-            return None
-        return self._broken
+    def import_faults(self) -> tuple[ImportFault, ...]:
+        """Why the import fails, where no GPU library is at fault: one entry for a file, or for alternatives."""
+        unrelated = (b for b in self._unloaded if self._matrix.family_of(b.error.culprit) is None)
+        told: dict[str, list[Broken]] = {}
+        for broken in unrelated:
+            told.setdefault(broken.group or broken.path, []).append(broken)
+        return tuple(self._fault(members) for members in told.values())
+
+    def _fault(self, members: list[Broken]) -> ImportFault:
+        """Blame the alternative that got furthest: one that lacks another library than most of them do."""
+        lacked = [stem_of(b.error.culprit) for b in members]
+        head = min(members, key=lambda b: lacked.count(stem_of(b.error.culprit)))
+        request = request_for(self.process, head.error.culprit, self._first_request)
+        doubts = self._emulation.unknowns
+        return ImportFault(
+            consumer=self._item.consumer.name,
+            scenario=self._scenario,
+            file=head.path,
+            failure=head.error.failure,
+            culprit=head.error.culprit,
+            reason=head.error.reason,
+            group=head.group,
+            doubt="; ".join(doubts) if head.error.failure == "missing" and doubts else None,
+            searched=steps_of((request,) if request else ()),
+        )
 
     # --- the import
 
@@ -173,12 +209,14 @@ class ConsumerRun:
             self._entries.append((self.process.dlopen(name, requester), step))
         except LoadError as error:
             self._broken = error
+            self._unloaded.append(Broken(path, error))
         finally:
             self._importing = False
         return True
 
     def _force_groups(self, item: Installed, done: set[str]) -> None:
         """Take the alternative that fails for GPU libraries only, where none of a group loads: they are the fault."""
+        failed: list[Broken] = []
         for step in item.consumer.entry:
             path = self._sites.first(step.glob) if step.group and step.group not in done and not step.preload else None
             if path is None or not matches_version(step.versions, item.version):
@@ -187,10 +225,11 @@ class ConsumerRun:
             try:
                 self._entries.append((self.process.dlopen(step.name or path, self._importer()), step))
                 done.add(step.group or "")
-            except LoadError:
-                continue
+            except LoadError as error:
+                failed.append(Broken(path, error, step.group))
             finally:
                 self._importing = False
+        self._unloaded += [b for b in failed if b.group not in done]
 
     def _opens(self, name: str, requester: Mapped) -> bool:
         try:

@@ -19,7 +19,7 @@ from gpudoctor.loader.search import LoadError
 from gpudoctor.loader.sites import Sites
 from gpudoctor.loader.target import LoaderAnswer, Target
 from gpudoctor.matrix.index import Matrix
-from gpudoctor.model.snapshot import ElfFacts, Resolution, Scenario
+from gpudoctor.model.snapshot import ElfFacts, ImportFault, Resolution, Scenario
 from gpudoctor.system.protocol import ReadSystem
 
 
@@ -95,6 +95,7 @@ class _Judge:
         self._emulation = emulation
         self._installed = {i.consumer.name: i for i in installed}
         self._unknowns: list[str] = []
+        self._import_faults: list[ImportFault] = []
         self._elf: dict[str, ElfFacts] = {}
 
     def answer(self, wanted: tuple[Installed, ...]) -> LoaderAnswer:
@@ -105,7 +106,8 @@ class _Judge:
             resolutions += self._judge(item, "alone")
             if item.consumer.name != "torch" and "torch" in self._installed:
                 resolutions += self._judge(item, "after-torch")
-        return LoaderAnswer(tuple(resolutions), self._elf, (*self._emulation.unknowns, *self._unknowns))
+        unknowns = (*self._emulation.unknowns, *self._unknowns)
+        return LoaderAnswer(tuple(resolutions), self._elf, unknowns, tuple(self._import_faults))
 
     def _judge(self, item: Installed, scenario: Scenario) -> tuple[Resolution, ...]:
         found = self._run(item, scenario, library_path=True)
@@ -133,9 +135,8 @@ class _Judge:
                 self._unknowns.append(f"{item.consumer.name}, {scenario}: {error.reason}")
             return run.not_reached(error) if scenario == "alone" else ()
         found = run.resolve()
-        if record and run.unrelated_fault is not None:
-            self._unknowns.append(f"{item.consumer.name}, {scenario}: {run.unrelated_fault.reason}")
         if record:
+            self._import_faults += run.import_faults
             self._elf.update((m.path, m.elf.facts()) for m in run.process.maps if not m.phantom)
         return found
 

@@ -57,6 +57,7 @@ _MAX_VERSIONS = 4096
 _MAX_NOTE_BYTES = 1 << 16
 
 _PT_LOAD, _PT_DYNAMIC, _PT_INTERP, _PT_NOTE = 1, 2, 3, 4
+_PT_GNU_STACK, _PF_X = 0x6474E551, 1
 _DT_NEEDED, _DT_STRTAB, _DT_SONAME, _DT_RPATH, _DT_RUNPATH = 1, 5, 14, 15, 29
 _DT_FLAGS_1 = 0x6FFFFFFB
 _DT_VERDEF, _DT_VERDEFNUM, _DT_VERNEED, _DT_VERNEEDNUM = 0x6FFFFFFC, 0x6FFFFFFD, 0x6FFFFFFE, 0x6FFFFFFF
@@ -194,6 +195,7 @@ class _Parser:
             needs_versions=self._needed_versions(segments, dynamic),
             defines_versions=self._defined_versions(segments, dynamic),
             build_id=self._build_id(headers),
+            executable_stack=_wants_executable_stack(headers, machine),
             segments=segments,
             dynamic=dynamic,
         )
@@ -304,6 +306,12 @@ def _check_header(header: bytes, machine: str | None) -> tuple[str, int]:
     if object_type not in (ET_EXEC, ET_DYN):
         raise FatalElf("unloadable", "only ET_DYN and ET_EXEC can be loaded")
     return name, object_type
+
+
+def _wants_executable_stack(headers: tuple[tuple[int, ...], ...], machine: str) -> bool:
+    # Without the header, the default of the ABI counts: executable on x86-64, not so on 64-bit ARM.
+    flags = next((header[1] for header in headers if header[0] == _PT_GNU_STACK), None)
+    return machine == "x86_64" if flags is None else bool(flags & _PF_X)
 
 
 def _check_ident(header: bytes) -> None:

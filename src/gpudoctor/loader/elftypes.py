@@ -85,6 +85,7 @@ class ElfObject(msgspec.Struct, frozen=True):
         needs_versions: Versions wanted, by library.
         defines_versions: Versions defined; None for an object without symbol versions.
         build_id: GNU build id, hexadecimal.
+        executable_stack: True when it asks for an executable stack (PT_GNU_STACK, or no such header on x86-64).
         truncated: True when a loadable segment ends after the file: touching it kills the process with SIGBUS.
         segments: Loadable segments.
         dynamic: Dynamic section by tag (first value of each).
@@ -104,6 +105,7 @@ class ElfObject(msgspec.Struct, frozen=True):
     needs_versions: tuple[NeededVersions, ...] = ()
     defines_versions: frozenset[str] | None = None
     build_id: str | None = None
+    executable_stack: bool = False
     truncated: bool = False
     segments: tuple[Segment, ...] = ()
     dynamic: Mapping[int, int] | None = None

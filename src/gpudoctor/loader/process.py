@@ -16,6 +16,7 @@ from gpudoctor.loader.elf import DF_1_NODEFLIB, DF_1_NOOPEN, DF_1_PIE, ET_EXEC, 
 from gpudoctor.loader.files import Files
 from gpudoctor.loader.ldso import LdSo
 from gpudoctor.loader.search import Hit, LoadError, Search
+from gpudoctor.loader.stack import refuses_executable_stack
 from gpudoctor.model.snapshot import FoundVia, Link, SearchStep
 from gpudoctor.system.protocol import CannotLook, NotThere
 
@@ -125,6 +126,7 @@ class Process:
         self._by_name: dict[str, Mapped] = {}
         self._ldso_map = self._map_ldso(ldso.path)
         self._env_dirs = self._library_path()
+        self._refuses_stack = False
 
     # --- set-up
 
@@ -159,6 +161,9 @@ class Process:
                     raise
                 # otherwise the loader warns and goes on
         self._add_dependencies([self.main, *preloaded])
+        libc = self._by_name.get("libc.so.6")
+        tunables = "" if self._settings.secure_execution else self._settings.environment.get("GLIBC_TUNABLES", "")
+        self._refuses_stack = refuses_executable_stack(libc.elf if libc else None, tunables, (m.elf for m in self.maps))
         return self
 
     def _preload_names(self) -> Iterable[str]:
@@ -230,7 +235,7 @@ class Process:
             request.path = same.path
             self._name(same, request.name)
             return same, False
-        _check_loadable(hit, request.link)
+        _check_loadable(hit, request.link, refuses_stack=self._refuses_stack)
         if preload:
             request.found_via = "preload"
         loader = None if request.link == "dlopen" else request.requester
@@ -397,13 +402,13 @@ def _directory_of(path: str) -> str:
     return path.rsplit("/", 1)[0] or "/"
 
 
-def _check_loadable(hit: Hit, link: Link) -> None:
+def _check_loadable(hit: Hit, link: Link, *, refuses_stack: bool) -> None:
     name = hit.path.rsplit("/", 1)[-1]
     if hit.elf.truncated:
         raise LoadError("truncated", name, f"{hit.path}: the file is cut short; the process would die with SIGBUS")
-    if hit.elf.flags_1 & DF_1_PIE:
-        raise LoadError("unloadable", name, f"{hit.path}: a program, not a library")
-    if hit.elf.object_type == ET_EXEC:
+    if hit.elf.flags_1 & DF_1_PIE or hit.elf.object_type == ET_EXEC:
         raise LoadError("unloadable", name, f"{hit.path}: a program, not a library")
     if link == "dlopen" and hit.elf.flags_1 & DF_1_NOOPEN:
         raise LoadError("unloadable", name, f"{hit.path}: shared object cannot be dlopen()ed")
+    if refuses_stack and hit.elf.executable_stack:
+        raise LoadError("exec-stack", name, f"{hit.path} asks for an executable stack, which this C library refuses")

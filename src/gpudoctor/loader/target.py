@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from gpudoctor.model.snapshot import ElfFacts, Resolution
+from gpudoctor.model.snapshot import ElfFacts, ImportFault, Resolution
 
 
 class Preload(msgspec.Struct, frozen=True):
@@ -52,8 +52,12 @@ class LoaderAnswer(msgspec.Struct, frozen=True):
         resolutions: One per consumer, scenario and opening.
         elf: ELF facts of every object that was mapped, by the path it was opened under.
         unknowns: Why parts could not be emulated (musl, no hwcaps, unreadable cache).
+        import_faults: Consumers that cannot be imported, where no GPU library is at fault.
+        unread: What of a folder was not looked at, and why.
     """
 
     resolutions: tuple[Resolution, ...]
     elf: Mapping[str, ElfFacts]
     unknowns: tuple[str, ...] = ()
+    import_faults: tuple[ImportFault, ...] = ()
+    unread: tuple[str, ...] = ()

@@ -22,6 +22,7 @@ _CT2_LIBRARY = re.compile(r"libctranslate2(-[0-9a-f]+)?\.(so|\d|dylib)")
 _CUDNN_SHIM = re.compile(r"libcudnn(?:-[0-9a-f]{8})?\.so\.([0-9.]+)")
 _WINDOWS_CUDNN = re.compile(r"cudnn64_(\d+)\.dll", re.IGNORECASE)
 _ORT_LIBRARY = re.compile(r"libonnxruntime\.so\.(\d+\.\d+\.\d+)")
+_TAGGED_LIBRARY = re.compile(r"(_torchaudio|_C|libtorchcodec(_core|_decoder)?\d)(\.[^/]*)?\.so")
 _NEEDED_VERSION = re.compile(r"lib(cudnn|cudart|cublas)\.so\.([0-9]+)")
 _PURE = Absent(())
 
@@ -294,8 +295,25 @@ def _look_tagged(package: _Package) -> Build:
         return package.build(version, Present(value=False))
     if tag.startswith("rocm"):
         return package.build(version, Present(value=True))
-    why = Unknown("its version carries no build tag")
-    return package.build(version, why, why)
+    library = _tagged_library(package)
+    if library is None:
+        why = Unknown("its version carries no build tag, and it has no library that would tell")
+        return package.build(version, why, why)
+    linked = _linked_versions(package.system, library)
+    if isinstance(linked, Unknown):
+        return package.build(version, linked, linked)
+    if "cudart" not in linked:
+        return package.build(version, Present(value=False))
+    return package.build(version, Present(value=True), Present(linked["cudart"]))  # the major version only
+
+
+def _tagged_library(package: _Package) -> str | None:
+    """Return a library of a package whose version carries no build tag: of conda, or for the CPU alone."""
+    for folder in (package.path("lib"), package.path()):
+        for name in sorted(names_in(package.system, folder)):
+            if _TAGGED_LIBRARY.match(name):
+                return posixpath.join(folder, name)
+    return None
 
 
 def _look_pure(package: _Package) -> Build:

@@ -7,12 +7,13 @@ import re
 
 from gpudoctor.model.fact import Absent, Fact, Present, Unknown
 from gpudoctor.model.snapshot import Host, Libc
+from gpudoctor.probes.container_engine import probe_container_engine
 from gpudoctor.system.protocol import CannotLook, NotThere, ReadSystem, read_text
 
 _SMALL_BYTES = 64 << 10
 _NVIDIA_VENDOR = "0x10de"
 _DISPLAY_CLASS = "0x03"
-_DEVICE_NODE = re.compile(r"nvidia(?:ctl|\d+|-uvm|-uvm-tools|-modeset)|dxg|nvmap|nvgpu|nvhost-gpu")
+_DEVICE_NODE = re.compile(r"nvidia(?:ctl|\d+|-uvm|-uvm-tools|-modeset|-nvswitch(?:ctl|\d+))|dxg|nvmap|nvgpu|nvhost-gpu")
 _LOADERS = ("/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1", "/lib/ld-linux-armhf.so.3")
 _GLIBC_BANNER = re.compile(rb"(?:stable|development) release version (\d+\.\d+)")
 _GLIBC_NAME = re.compile(r"(?:ld|libc)-(\d+\.\d+)(?:\.\d+)?\.so$")
@@ -49,6 +50,7 @@ def probe_host(system: ReadSystem, elf_interpreter: str | None = None) -> Host:
         nvidia_pci=_nvidia_pci(system),
         device_nodes=_device_nodes(system),
         effective_uid=_effective_uid(system),
+        container_engine=probe_container_engine(system),
     )
 
 

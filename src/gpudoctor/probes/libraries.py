@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping
 
 from gpudoctor.loader.elf import ElfError, read_elf
 from gpudoctor.matrix.index import Matrix
-from gpudoctor.model.fact import Fact, Present, Unknown
+from gpudoctor.model.fact import Absent, Fact, Present, Unknown
 from gpudoctor.model.snapshot import Distribution, ElfFacts, Library, Resolution, Toolkit
 from gpudoctor.probes.distributions import canonical_name, probe_distributions
 from gpudoctor.probes.paths import is_dir, names_in
-from gpudoctor.probes.record import Recorded, read_record
+from gpudoctor.probes.record import Recorded, read_raw_record, read_record, recorded_size
 from gpudoctor.system.protocol import CannotLook, NotThere, ReadSystem
 
 _LIBRARY_LIMIT = 4096
@@ -140,6 +140,7 @@ class _Inventory:
             version_source=source,
             owner=owner.name if owner else None,
             elf=self._elf_facts(path, family.name),
+            recorded_bytes=self._owners.recorded_bytes(path, owner) if owner else Absent(),
         )
 
     def _elf_facts(self, path: str, family: str) -> Fact[ElfFacts]:
@@ -187,6 +188,7 @@ class _Owners:
     def __init__(self, system: ReadSystem, distributions: tuple[Distribution, ...]) -> None:
         self._system = system
         self._records: dict[str, dict[str, Recorded] | None] = {}
+        self._raw: dict[str, Fact[bytes]] = {}
         self._by_dir: dict[str, dict[str, Distribution]] = {}
         for distribution in distributions:
             self._by_dir.setdefault(distribution.site_dir, {}).setdefault(distribution.name, distribution)
@@ -208,6 +210,21 @@ class _Owners:
             return candidates[0]
         nvidia = [d for name, d in installed.items() if name.startswith("nvidia-")]
         return self._by_record(candidates or nvidia, relative, size_bytes)
+
+    def recorded_bytes(self, path: str, owner: Distribution) -> Fact[int]:
+        """Return the size that a file had when its owner was installed; absent where nothing was recorded."""
+        # torch's RECORD is as long as all others together, and its own libraries are no parts of a family.
+        start = f"{owner.site_dir}/"
+        path = posixpath.normpath(path)
+        if owner.name == "torch" or not path.startswith(start):
+            return Absent()
+        if owner.metadata_path not in self._raw:
+            self._raw[owner.metadata_path] = read_raw_record(self._system, owner)
+        raw = self._raw[owner.metadata_path]
+        if not isinstance(raw, Present):
+            return Unknown(raw.reason) if isinstance(raw, Unknown) else Absent()
+        size_bytes = recorded_size(raw.value, path[len(start) :])
+        return Absent() if size_bytes is None else Present(size_bytes)
 
     def _foreign(self, path: str) -> str | None:
         """Return the site directory of another environment, for a `…/nvidia/cudnn/lib/x.so` in it."""

@@ -8,7 +8,7 @@ from typing import Literal, TypeVar
 import msgspec
 
 from gpudoctor.model.fact import Absent, Fact, Present, Unknown
-from gpudoctor.model.snapshot import Gpu, MigDevice, NvmlError, ProbeReport
+from gpudoctor.model.snapshot import Fabric, Gpu, MigDevice, NvmlError, ProbeReport
 from gpudoctor.probes.child_answer import Ending, Pending, ending_of, start_child
 from gpudoctor.system.children import folder_of
 from gpudoctor.system.protocol import ReadSystem
@@ -20,6 +20,12 @@ DEFAULT_TIMEOUT_S = 5.0
 _NOT_SUPPORTED = 3
 _NO_PERMISSION = 4
 _FUNCTION_NOT_FOUND = 13
+# nvmlGpuFabricState_t; 0 is "not supported".
+_FABRIC_STATES: Mapping[int, Literal["not-started", "in-progress", "completed"]] = {
+    1: "not-started",
+    2: "in-progress",
+    3: "completed",
+}
 # What one call may answer of a GPU in good health. A negative code is the child's own: the answer was no text.
 _HARMLESS = (0, _NOT_SUPPORTED, _NO_PERMISSION, _FUNCTION_NOT_FOUND, -1)
 
@@ -72,6 +78,9 @@ class _Line(msgspec.Struct, frozen=True):
     compute_capability: _Answer = _Answer()
     memory: _Answer = _Answer()
     mig: _Answer = _Answer()
+    ecc: _Answer = _Answer(code=_NOT_SUPPORTED)
+    rows: _Answer = _Answer(code=_NOT_SUPPORTED)
+    fabric: _Answer = _Answer(code=_NOT_SUPPORTED)
     mig_devices: tuple[_Mig, ...] = ()
 
 
@@ -162,11 +171,37 @@ def _gpu(line: _Line) -> Gpu:
         memory_total_bytes=total,
         memory_free_bytes=free,
         mig_enabled=_mig_enabled(line.mig),
-        mig_devices=tuple(
-            MigDevice(uuid=_fact(d.uuid, str), memory_total_bytes=_memory(d.memory)[0]) for d in line.mig_devices
-        ),
+        mig_devices=tuple(_slice(device) for device in line.mig_devices),
         error=_gpu_error(line),
+        ecc_uncorrected=_optional(line.ecc, int),
+        row_remap_failed=_row_remap_failed(line.rows),
+        fabric=_fabric(line.fabric),
     )
+
+
+def _slice(device: _Mig) -> MigDevice:
+    total, free = _memory(device.memory)
+    return MigDevice(uuid=_fact(device.uuid, str), memory_total_bytes=total, memory_free_bytes=free)
+
+
+def _optional(answer: _Answer, kind: type[T]) -> Fact[T]:
+    """Return what only some GPUs and drivers have: whoever lacks it has nothing to report."""
+    return Absent() if answer.code in (_NOT_SUPPORTED, _FUNCTION_NOT_FOUND) else _fact(answer, kind)
+
+
+def _row_remap_failed(answer: _Answer) -> Fact[bool]:
+    rows = _optional(answer, tuple[int, int, int, int])
+    return Present(bool(rows.value[3])) if isinstance(rows, Present) else rows
+
+
+def _fabric(answer: _Answer) -> Fact[Fabric]:
+    both = _optional(answer, tuple[int, int])
+    if not isinstance(both, Present):
+        return both
+    state, status = both.value
+    if state not in _FABRIC_STATES:
+        return Absent() if state == 0 else Unknown(f"NVML: unheard-of fabric state {state}")
+    return Present(Fabric(state=_FABRIC_STATES[state], status=status))
 
 
 def _unknown_gpu(index: int, reason: str, error: Fact[NvmlError] | None = None) -> Gpu:

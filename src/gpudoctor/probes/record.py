@@ -9,6 +9,7 @@ import posixpath
 
 import msgspec
 
+from gpudoctor.model.fact import Absent, Fact, Present, Unknown
 from gpudoctor.model.snapshot import Distribution
 from gpudoctor.system.protocol import CannotLook, NotThere, ReadSystem
 
@@ -33,14 +34,38 @@ def read_record(system: ReadSystem, distribution: Distribution) -> dict[str, Rec
 
     Lines that are no record are passed over.
     """
-    if not distribution.metadata_path.endswith(".dist-info"):
+    raw = read_raw_record(system, distribution)
+    if not isinstance(raw, Present):
         return None
-    try:
-        raw = system.read_bytes(posixpath.join(distribution.metadata_path, "RECORD"), _RECORD_LIMIT_BYTES)
-    except (NotThere, CannotLook):
-        return None
-    parsed = (_parse_line(line) for line in raw.decode("utf-8", "surrogateescape").splitlines())
+    parsed = (_parse_line(line) for line in raw.value.decode("utf-8", "surrogateescape").splitlines())
     return dict(pair for pair in parsed if pair is not None)
+
+
+def read_raw_record(system: ReadSystem, distribution: Distribution) -> Fact[bytes]:
+    """Return a distribution's RECORD as it is; absent where its installer wrote none."""
+    if not distribution.metadata_path.endswith(".dist-info"):
+        return Absent()
+    path = posixpath.join(distribution.metadata_path, "RECORD")
+    try:
+        return Present(system.read_bytes(path, _RECORD_LIMIT_BYTES))
+    except NotThere:
+        return Absent((path,))
+    except CannotLook as error:
+        return Unknown(f"{path}: {error.reason}")
+
+
+def recorded_size(raw: bytes, relative: str) -> int | None:
+    """Return the size that a RECORD states for one file; None where it states none.
+
+    A search of the text: parsing all lines to learn a handful of sizes would cost a check milliseconds.
+    """
+    start = f"{relative},".encode("utf-8", "surrogateescape")
+    at = -1 if raw.startswith(start) else raw.find(b"\n" + start)
+    if at < 0 and not raw.startswith(start):
+        return None
+    line = raw[at + 1 :].split(b"\n", 1)[0].decode("utf-8", "surrogateescape").rstrip("\r")
+    parsed = _parse_line(line)
+    return parsed[1].size_bytes if parsed else None
 
 
 def _parse_line(line: str) -> tuple[str, Recorded] | None:

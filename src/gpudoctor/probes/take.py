@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
@@ -138,7 +138,8 @@ def take_snapshot(system: ReadSystem, matrix: Matrix, request: SnapshotRequest) 
         toolkits=toolkits,
         libraries=libraries,
         resolutions=answer.resolutions,
-        probes=(*reports, _loader_report(answer)),
+        probes=(*reports, *_loader_reports(answer)),
+        import_faults=answer.import_faults,
     )
     return json_safe(taken)  # paths keep their raw bytes until here: only so can they be opened
 
@@ -184,10 +185,13 @@ def _resolve(
     return resolve_consumers(system, matrix, target, request.consumers or None, emulation)
 
 
-def _loader_report(answer: LoaderAnswer) -> ProbeReport:
-    if not answer.unknowns:
-        return ProbeReport(probe="loader", status="ok")
-    return ProbeReport(probe="loader", status="failed", detail="; ".join(answer.unknowns))
+def _loader_reports(answer: LoaderAnswer) -> Iterator[ProbeReport]:
+    if answer.unknowns:
+        yield ProbeReport(probe="loader", status="failed", detail="; ".join(answer.unknowns))
+    else:
+        yield ProbeReport(probe="loader", status="ok")
+    if answer.unread:
+        yield ProbeReport(probe="folder", status="failed", detail="; ".join(answer.unread))
 
 
 # --- the driver: asked of children, which run while the rest is read -------------------------------------------------

@@ -47,6 +47,8 @@ def _judge(snapshot: Snapshot, matrix: Matrix, consumer: str) -> Evaluation:
     )
     if lucky:
         return _fail(snapshot, matrix, consumer, lucky)
+    if any(fault.consumer == consumer for fault in snapshot.import_faults):
+        return NotApplicable(f"{consumer} cannot be imported, for another reason")
     broken = any(r.outcome == "absent" for r in alone)
     unknown = next((r for r in alone if r.outcome == "unknown" and not (broken and is_unreached(r))), None)
     if unknown:

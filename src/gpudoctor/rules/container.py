@@ -135,7 +135,9 @@ def _wsl(snapshot: Snapshot, matrix: Matrix) -> tuple[Evaluation, ...]:
 
 def _which_libcuda(snapshot: Snapshot, matrix: Matrix, path: str) -> Evaluation:
     probe = value_of(snapshot.driver.cuda)
-    answers = isinstance(snapshot.driver.nvml, Present) or (probe and probe.init_code == Present(value=0))
+    # The Linux package brings libcuda and NVML alike; what counts is whether libcuda itself starts.
+    code = probe.init_code if probe else Unknown("not asked")
+    answers = code == Present(value=0) or (not isinstance(code, Present) and isinstance(snapshot.driver.nvml, Present))
     if path.startswith(_WSL_FOLDER) or answers:
         return Pass(DRIVER.name)
     return _wsl_fail(

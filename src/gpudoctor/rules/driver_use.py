@@ -1,18 +1,19 @@
-"""GPD104, GPD105, GPD106: does the driver serve the CUDA in use, and does it answer at all?"""
+"""GPD104, GPD105: does the driver serve the CUDA in use, and do its GPUs answer?"""
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterator
 
 import msgspec
 
 from gpudoctor.matrix.claims import NeedsDriver
 from gpudoctor.matrix.index import Matrix, driver_tuple
 from gpudoctor.model.fact import Absent, Present, Unknown, value_of
-from gpudoctor.model.finding import Evaluation, Fail, Fix, Level, NotApplicable, Open, Pass, Subject
+from gpudoctor.model.finding import Evaluation, Fail, Fix, NotApplicable, Open, Pass, Subject
 from gpudoctor.model.snapshot import Gpu, NvmlError, Snapshot
 from gpudoctor.rules.base import Rule
-from gpudoctor.rules.driver import DRIVER, NVML_MISMATCH, is_compat
+from gpudoctor.rules.driver import DRIVER
+from gpudoctor.rules.family import torch_family_mismatch
 from gpudoctor.rules.misses import deciding_rows
 from gpudoctor.rules.pages import driver as pages
 from gpudoctor.rules.reading import (
@@ -25,12 +26,10 @@ from gpudoctor.rules.reading import (
     major_of,
     numbers,
     open_on,
-    pci_devices,
     unique,
 )
 
-_NO_PERMISSION = 4
-_LOST = (15, 16)
+LOST = (15, 16)
 _UPDATE = Fix(
     title="Update the NVIDIA driver with your distribution's own tools, then reboot",
     applicability="display-only",
@@ -44,6 +43,9 @@ class _Need(msgspec.Struct, frozen=True):
     consumer: str
     cuda: str
     source: str
+
+
+_Failing = tuple[tuple[_Need, str, str], ...]
 
 
 def _too_old(snapshot: Snapshot, matrix: Matrix) -> tuple[Evaluation, ...]:
@@ -102,9 +104,22 @@ def _against(snapshot: Snapshot, matrix: Matrix, needs: tuple[_Need, ...], relea
             failing.append((need, *minimum))
         else:
             answers.append(Pass(need.consumer))
-    if failing:
-        answers.insert(0, _old(snapshot, matrix, release, tuple(failing)))
-    return tuple(answers)
+    return (*_failures(snapshot, matrix, release, tuple(failing)), *answers)
+
+
+def _failures(snapshot: Snapshot, matrix: Matrix, release: str, failing: _Failing) -> Iterator[Evaluation]:
+    """Yield one finding for all, and one each for packages of another torch: the driver is not what stops those."""
+    if not failing:
+        return
+    answers = torch_family_mismatch.evaluate(snapshot, matrix)
+    unfit = {e.finding.subject.name for e in answers if isinstance(e, Fail)}
+    if ours := tuple(f for f in failing if f[0].consumer not in unfit):
+        yield _old(snapshot, matrix, release, ours)
+    for need in failing:
+        if need[0].consumer in unfit:
+            told = _old(snapshot, matrix, release, (need,)).finding
+            subject = Subject(kind="distribution", name=need[0].consumer)
+            yield Fail(msgspec.structs.replace(told, subject=subject, consequences=()))
 
 
 def _minimum(snapshot: Snapshot, matrix: Matrix, need: _Need) -> tuple[str, str] | None:
@@ -123,7 +138,7 @@ def _minimum(snapshot: Snapshot, matrix: Matrix, need: _Need) -> tuple[str, str]
     return min(known)[1:] if known else None
 
 
-def _old(snapshot: Snapshot, matrix: Matrix, release: str, failing: tuple[tuple[_Need, str, str], ...]) -> Fail:
+def _old(snapshot: Snapshot, matrix: Matrix, release: str, failing: _Failing) -> Fail:
     worst = max(failing, key=lambda f: driver_tuple(f[1]))
     cuda = unique(f"CUDA {numbers(need.cuda)[0]}" for need, _, _ in failing)
     users = tuple(label(snapshot, matrix, need.consumer) for need, _, _ in failing)
@@ -165,7 +180,7 @@ def _lost(snapshot: Snapshot, matrix: Matrix) -> tuple[Evaluation, ...]:
     if is_assumed(snapshot) or not has_driver(snapshot):
         return (NotApplicable("no driver that could report a GPU's state"),)
     general = value_of(snapshot.driver.nvml_error)
-    if general and general.code in _LOST:
+    if general and general.code in LOST:
         return (_gone(Subject(kind="driver", name=DRIVER.name), "A GPU", general),)
     match snapshot.gpus:
         case Present(value=gpus):
@@ -179,7 +194,7 @@ def _lost(snapshot: Snapshot, matrix: Matrix) -> tuple[Evaluation, ...]:
 def _gpu_state(gpu: Gpu) -> Evaluation:
     name = value_of(gpu.name) or f"GPU {gpu.index}"
     match gpu.error:
-        case Present(value=error) if error.code in _LOST:
+        case Present(value=error) if error.code in LOST:
             where = value_of(gpu.pci_bus_id)
             return _gone(Subject(kind="gpu", name=name), f"{name}{f' (at {where})' if where else ''}", error)
         case Present(value=error):
@@ -209,153 +224,6 @@ def _gone(subject: Subject, who: str, error: NvmlError) -> Fail:
     )
 
 
-# --- GPD106 ----------------------------------------------------------------------------------------------------------
-
-
-class _Refusal(msgspec.Struct, frozen=True):
-    """What a return code means. `cause` None: the taxonomy has none, `why` says so."""
-
-    cause: str | None
-    words: str
-    cure: str
-    why: str | None = None
-
-
-# cuInit: https://docs.nvidia.com/cuda/cuda-driver-api/group__CUDA__TYPES.html (CUresult)
-_CU_INIT = {
-    34: _Refusal(
-        "driver-missing",
-        "the libcuda.so.1 that is found is the toolkit's stub for linking, not the driver's",
-        "Take the toolkit's stubs folder out of LD_LIBRARY_PATH",
-    ),
-    46: _Refusal(
-        None,
-        "the GPU is in use by another process in exclusive mode",
-        "End the other process, or set the compute mode to default",
-        "a GPU held by another process is no fault of the installation",
-    ),
-    802: _Refusal(
-        "fabric-manager",
-        "the NVSwitch fabric is not ready",
-        "Install nvidia-fabricmanager of exactly the driver's release and start its service",
-    ),
-    803: _Refusal(
-        "forward-compat",
-        "libcuda and the kernel module do not fit each other",
-        "Take the cuda-compat package out, or reboot if the driver was just updated",
-    ),
-    804: _Refusal(
-        "forward-compat",
-        "forward-compatibility libraries (cuda-compat) are used on a GPU that does not support them",
-        "Take the cuda-compat folder out of LD_LIBRARY_PATH or the image, and update the driver instead",
-    ),
-    999: _Refusal(
-        "driver-state-broken",
-        "the driver's state is broken, often after suspend or because /dev/nvidia-uvm is missing",
-        "Load nvidia_uvm anew, or reboot",
-    ),
-}
-# NVML: https://docs.nvidia.com/deploy/nvml-api/group__nvmlDeviceEnumvs.html (nvmlReturn_t)
-_NVML = {
-    9: _Refusal("driver-missing", "the kernel module is not loaded", "Load the kernel module"),
-    17: _Refusal("driver-state-broken", "the operating system refused a request of the driver", "Reboot"),
-    999: _Refusal("driver-state-broken", "the driver reports an internal error", "Reboot"),
-}
-_JUDGED_ELSEWHERE = (NVML_MISMATCH, *_LOST, 12)
-
-
-def _not_usable(snapshot: Snapshot, matrix: Matrix) -> tuple[Evaluation, ...]:
-    del matrix
-    if is_assumed(snapshot) or not has_driver(snapshot):
-        return (NotApplicable("no driver that could be asked"),)
-    asked = [*_ask_cuda(snapshot), *_ask_nvml(snapshot)]
-    fails = [e for e in asked if isinstance(e, Fail)]
-    # One broken driver answers through both of its doors: the first answer is the headline.
-    return tuple(fails[:1] or asked)
-
-
-def _ask_cuda(snapshot: Snapshot) -> tuple[Evaluation, ...]:
-    match snapshot.driver.cuda:
-        case Present(value=probe):
-            match probe.init_code:
-                case Present(value=0):
-                    return (Pass(DRIVER.name),)
-                case Present(value=100):
-                    return (_no_device(snapshot),)
-                case Present(value=code):
-                    return (_refused("cuInit", code, _CU_INIT.get(code), snapshot),)
-                case Unknown(reason=reason):
-                    return open_on(DRIVER.name, f"libcuda could not be asked: {reason}")
-                case Absent():
-                    return (NotApplicable("libcuda was not asked"),)
-        case Unknown(reason=reason):
-            return open_on(DRIVER.name, f"libcuda could not be asked: {reason}")
-        case Absent():
-            return (NotApplicable("there is no libcuda to ask"),)
-
-
-def _no_device(snapshot: Snapshot) -> Evaluation:
-    """Judge the answer 100 of cuInit: the driver works and offers no device to this process."""
-    visible = snapshot.variable("CUDA_VISIBLE_DEVICES")
-    if visible is not None and not re.fullmatch(r"\d+(,\d+)*", visible.replace(" ", "")):
-        refusal = _Refusal(
-            "wrong-device-selected",
-            f"CUDA_VISIBLE_DEVICES={visible!r} selects no device",
-            "Unset CUDA_VISIBLE_DEVICES, or name a device that nvidia-smi -L lists",
-        )
-        return _refused("cuInit", 100, refusal, snapshot, level="warning")
-    if isinstance(snapshot.host.container, Present):
-        refusal = _Refusal(
-            "container-no-gpu",
-            "the container was given the driver's libraries but no device",
-            "Start the container with --gpus all (or a device request)",
-        )
-        return _refused("cuInit", 100, refusal, snapshot)
-    if isinstance(pci_devices(snapshot), Present):
-        return Open("libcuda says that there is no device for this process (100), and nothing here tells why", "nvidia")
-    return NotApplicable("no NVIDIA device on the bus")
-
-
-def _ask_nvml(snapshot: Snapshot) -> tuple[Evaluation, ...]:
-    match snapshot.driver.nvml_error:
-        case Present(value=error) if error.code == _NO_PERMISSION:
-            return open_on(DRIVER.name, f"this user may not ask NVML ({error.message}): run as the service's own user")
-        case Present(value=error) if error.code in _JUDGED_ELSEWHERE:
-            return (NotApplicable("another rule judges this answer of NVML"),)
-        case Present(value=error) if error.code in _NVML:
-            return (_refused("NVML", error.code, _NVML[error.code], snapshot),)
-        case Present(value=error):
-            return open_on(DRIVER.name, f"NVML answered {error.code}, {error.message}")
-        case Unknown(reason=reason):
-            return open_on(DRIVER.name, f"NVML could not be asked: {reason}")
-        case Absent():
-            return (Pass(DRIVER.name),)
-
-
-def _refused(door: str, code: int, refusal: _Refusal | None, snapshot: Snapshot, level: Level = "error") -> Evaluation:
-    if refusal is None:
-        return Open(f"{door} answered {code}, which gpudoctor cannot explain", DRIVER.name)
-    libcuda = value_of(snapshot.driver.libcuda)
-    return driver_not_usable.fail(
-        DRIVER,
-        f"The NVIDIA driver refuses to start ({door} answers {code}): {refusal.words}; no program can use the GPU.",
-        cause=refusal.cause,
-        reason=refusal.why,
-        confidence="proved",
-        level=level,
-        evidence=evidence(
-            (door, str(code)),
-            ("libcuda.so.1", libcuda.real_path if libcuda else None),
-            (
-                "forward compatibility",
-                "this libcuda is of a cuda-compat package" if libcuda and is_compat(libcuda) else None,
-            ),
-            ("kernel module", value_of(snapshot.driver.kernel_module)),
-        ),
-        fixes=(Fix(title=refusal.cure, applicability="display-only"),),
-    )
-
-
 driver_too_old = Rule(
     id="GPD104",
     name="driver-too-old",
@@ -373,20 +241,4 @@ gpu_lost = Rule(
     causes=("gpu-hardware-fault",),
     page=pages.GPD105,
     evaluate=_lost,
-)
-driver_not_usable = Rule(
-    id="GPD106",
-    name="driver-not-usable",
-    title="The driver is installed but refuses to start",
-    level="error",
-    causes=(
-        "driver-missing",
-        "forward-compat",
-        "fabric-manager",
-        "driver-state-broken",
-        "wrong-device-selected",
-        "container-no-gpu",
-    ),
-    page=pages.GPD106,
-    evaluate=_not_usable,
 )

@@ -8,7 +8,7 @@ import msgspec
 
 from gpudoctor.matrix.index import Matrix
 from gpudoctor.model.errors import UsageError
-from gpudoctor.model.finding import Evaluation, Fail, Finding, Open, OpenQuestion
+from gpudoctor.model.finding import Evaluation, Fail, Finding, Ignored, Open, OpenQuestion
 from gpudoctor.model.snapshot import Snapshot
 from gpudoctor.rules.base import Rule
 from gpudoctor.rules.folding import fold
@@ -16,9 +16,30 @@ from gpudoctor.rules.internal import rule_failed
 from gpudoctor.rules.registry import RULES
 
 _RANK = {"error": 0, "warning": 1, "note": 2}
-# Rules outside the registry, for they need more than a snapshot (a lock file, a deep check): good names all the same.
-_OTHER_IDS = ("GPD151", "GPD211", "GPD212", "GPD213", "GPD251", "GPD252", "GPD451", "GPD452", "GPD551", "GPD902")
-_OTHER_NAMES = ("canary-failed", "version-disagrees", "emulator-disagrees", "interrupted-repair")
+# Rules that need more than a snapshot (a lock file, a deep check, files) and so are no part of the registry: their ids
+# and names are good in `--select` and `--ignore` all the same.
+ELSEWHERE = {
+    "GPD151": "driver-drift",
+    "GPD152": "gpu-drift",
+    "GPD211": "canary-failed",
+    "GPD212": "version-disagrees",
+    "GPD213": "emulator-disagrees",
+    "GPD251": "library-drift",
+    "GPD252": "resolution-drift",
+    "GPD451": "distribution-drift",
+    "GPD452": "interpreter-drift",
+    "GPD471": "unpinned-coupled-package",
+    "GPD472": "requirements-disagree",
+    "GPD473": "yanked-release",
+    "GPD474": "no-such-release",
+    "GPD479": "line-not-understood",
+    "GPD551": "search-path-drift",
+    "GPD561": "links-beside-consumer",
+    "GPD651": "gpu-not-reserved",
+    "GPD902": "interrupted-repair",
+    "GPD911": "unused-ignore",
+    "GPD912": "expired-ignore",
+}
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -29,12 +50,16 @@ class Verdict(msgspec.Struct, frozen=True):
         open: What could not be judged.
         evaluations: Every answer, by rule id.
         required_open: Whether a rule that `--strict` insists on is open.
+        config: The file of the project's settings that were applied; None without one.
+        ignored: Findings that these settings set aside.
     """
 
     findings: tuple[Finding, ...]
     open: tuple[OpenQuestion, ...]
     evaluations: Mapping[str, tuple[Evaluation, ...]]
     required_open: bool = False
+    config: str | None = None
+    ignored: tuple[Ignored, ...] = ()
 
 
 def judge(
@@ -120,8 +145,6 @@ def _is_named(rule_id: str, name: str, names: Sequence[str]) -> bool:
 
 def _check_names(names: Sequence[str], rules: Sequence[Rule]) -> None:
     for name in names:
-        wanted = name.strip()
-        other = wanted.endswith("-drift") or wanted in _OTHER_NAMES
-        other = other or (bool(wanted) and any(i.startswith(wanted.upper()) for i in _OTHER_IDS))
-        if not other and not any(_named(rule, (name,)) for rule in rules):
+        elsewhere = any(_is_named(rule_id, other, (name,)) for rule_id, other in ELSEWHERE.items())
+        if not elsewhere and not any(_named(rule, (name,)) for rule in rules):
             raise UsageError(f"no rule is called {name!r}, and no rule id begins with it; `gpudoctor rule` lists them")

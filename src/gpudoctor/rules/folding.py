@@ -34,6 +34,10 @@ def _same_consumer(head: Finding, symptom: Finding) -> bool:
     return head.subject == symptom.subject
 
 
+def _same_cause(head: Finding, symptom: Finding) -> bool:
+    return head.cause == symptom.cause
+
+
 def _broken_by_shadow(head: Finding, symptom: Finding) -> bool:
     return symptom.level == "error" and _same_consumer(head, symptom)
 
@@ -44,6 +48,11 @@ def _cpu_package_won(head: Finding, symptom: Finding) -> bool:
     return winner == "onnxruntime" and symptom.subject.name == "onnxruntime"
 
 
+def _same_package(head: Finding, symptom: Finding) -> bool:
+    """A torchcodec for another torch wants the CUDA libraries of that torch, and the driver of those."""
+    return head.subject.name == symptom.subject.name
+
+
 def _path_is_ignored(head: Finding, symptom: Finding) -> bool:
     """The files lie in a folder of LD_LIBRARY_PATH, and the loader drops the variable."""
     folders = next((e.value for e in head.evidence if e.label == "value"), "").replace(";", ":").split(":")
@@ -52,9 +61,13 @@ def _path_is_ignored(head: Finding, symptom: Finding) -> bool:
 
 
 FOLDS: tuple[Fold, ...] = (
-    Fold(("GPD101", "GPD103", "GPD105", "GPD601", "GPD602"), ("GPD106",), _always),
+    Fold(("GPD101", "GPD103", "GPD105", "GPD601", "GPD602", "GPD604"), ("GPD106",), _always),
+    Fold(("GPD108", "GPD109"), ("GPD106",), _same_cause),
+    Fold(("GPD104", "GPD111"), ("GPD107",), _always),
+    Fold(("GPD302",), ("GPD303",), _same_consumer),
     Fold(("GPD103",), ("GPD105",), _always),
     Fold(("GPD401",), ("GPD201", "GPD202", "GPD203", "GPD206"), _cpu_package_won),
+    Fold(("GPD402",), ("GPD104", "GPD201", "GPD203"), _same_package),
     Fold(("GPD504",), ("GPD201",), _path_is_ignored),
     Fold(("GPD201", "GPD202", "GPD203", "GPD204", "GPD205"), ("GPD503",), _broken_by_shadow),
 )

@@ -13,6 +13,7 @@ from gpudoctor.rules.base import Rule
 from gpudoctor.rules.misses import (
     Group,
     Miss,
+    broken_consumers,
     culprit_of,
     deciding_rows,
     deciding_scenario,
@@ -91,16 +92,25 @@ def _unresolved(snapshot: Snapshot, matrix: Matrix) -> tuple[Evaluation, ...]:
     ours, groups = _groups("GPD201", snapshot, matrix)
     evaluations: list[Evaluation] = [_judge_group(snapshot, matrix, g, groups) for g in ours]
     failed = {g.consumer for g in groups}
+    stopped = {f.consumer for f in snapshot.import_faults}
+    evaluations += [Open(f"not everything was looked at: {why}") for why in _not_read(snapshot)]
     for consumer in unique(r.consumer for r in snapshot.resolutions):
         answers = deciding_rows(snapshot, matrix, consumer)
         # What was never reached follows from the library that should have asked for it: no question of its own.
         settled = {r.role for r in answers} if consumer in failed else resolved_roles(snapshot, consumer, "after-torch")
         unknown = tuple(r for r in answers if r.outcome == "unknown" and not (is_unreached(r) and r.role in settled))
-        if unknown:
+        if unknown and all(is_unreached(r) for r in unknown) and consumer in stopped:
+            evaluations.append(NotApplicable(f"{consumer} cannot be imported, for another reason"))
+        elif unknown:
             evaluations.append(Open(_unknown_reason(snapshot, matrix, consumer, unknown), consumer))
         elif consumer not in failed:
             evaluations.append(Pass(consumer))
     return tuple(evaluations) or (Pass(),)
+
+
+def _not_read(snapshot: Snapshot) -> tuple[str, ...]:
+    """Return what of a folder was not looked at."""
+    return tuple(p.detail or p.status for p in snapshot.probes if p.probe == "folder" and p.status != "ok")
 
 
 def _unknown_reason(snapshot: Snapshot, matrix: Matrix, consumer: str, unknown: tuple[Resolution, ...]) -> str:
@@ -246,7 +256,7 @@ def _wrong_major(rule: Rule, snapshot: Snapshot, matrix: Matrix) -> tuple[Evalua
     relevant = [r for r in snapshot.resolutions if (r.family == "cudnn") == cudnn]
     if not relevant:
         return (NotApplicable(f"no consumer here opens {'cuDNN' if cudnn else 'a CUDA library'}"),)
-    broken = {r.consumer for r in snapshot.resolutions if r.outcome == "absent"}
+    broken = broken_consumers(snapshot)
     reached = [r for r in relevant if not (r.consumer in broken and is_unreached(r))]
     if not reached:
         return (NotApplicable("they are never reached, for another library is missing first"),)

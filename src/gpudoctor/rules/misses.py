@@ -105,6 +105,12 @@ def is_unreached(resolution: Resolution) -> bool:
     return resolution.outcome == "unknown" and (resolution.reason or "").startswith("not reached")
 
 
+def broken_consumers(snapshot: Snapshot) -> frozenset[str]:
+    """Return the consumers that do not get as far as asking for all of their libraries."""
+    absent = {r.consumer for r in snapshot.resolutions if r.outcome == "absent"}
+    return frozenset(absent | {f.consumer for f in snapshot.import_faults})
+
+
 def is_optional(matrix: Matrix, resolution: Resolution) -> bool:
     """Tell whether the consumer works for speech models without this library."""
     fact = matrix.fact(resolution.fact) if resolution.fact else None

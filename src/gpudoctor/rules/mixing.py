@@ -16,7 +16,7 @@ from gpudoctor.rules.libraries import (
     group_facts,
     no_loader,
 )
-from gpudoctor.rules.misses import Group, deciding_rows, is_unreached, library_groups
+from gpudoctor.rules.misses import Group, broken_consumers, deciding_rows, is_unreached, library_groups
 from gpudoctor.rules.pages import libraries as pages
 from gpudoctor.rules.reading import (
     consumer_subject,
@@ -96,7 +96,7 @@ def _judge_builds(
     rule: Rule, families: tuple[str, ...], snapshot: Snapshot, matrix: Matrix, rows: tuple[Resolution, ...]
 ) -> Evaluation:
     consumer = rows[0].consumer
-    broken = any(r.outcome == "absent" for r in snapshot.resolutions if r.consumer == consumer)
+    broken = consumer in broken_consumers(snapshot)
     reached = tuple(r for r in rows if not (broken and is_unreached(r)))
     if not reached:
         return NotApplicable(f"{consumer} never reaches them, for another library is missing first")

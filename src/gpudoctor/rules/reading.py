@@ -162,8 +162,10 @@ def has_driver(snapshot: Snapshot) -> bool:
 
 
 def has_gpu(snapshot: Snapshot) -> bool:
-    """Tell whether an NVIDIA GPU is known to be there, or assumed."""
-    return bool(items_of(snapshot.gpus)) or isinstance(pci_devices(snapshot), Present)
+    """Tell whether an NVIDIA GPU is known to be there, or assumed. Every Jetson has one."""
+    return bool(items_of(snapshot.gpus)) or any(
+        isinstance(sign, Present) for sign in (pci_devices(snapshot), snapshot.host.tegra)
+    )
 
 
 def belongs_to_driver(matrix: Matrix, file_name: str | None) -> bool:

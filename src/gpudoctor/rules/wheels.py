@@ -12,6 +12,7 @@ from gpudoctor.model.fact import Fact, Present, Unknown, value_of
 from gpudoctor.model.finding import Evaluation, Fix, Level, NotApplicable, Open, Pass, Subject
 from gpudoctor.model.snapshot import Build, Distribution, Snapshot
 from gpudoctor.rules.base import Rule
+from gpudoctor.rules.gpu_code import torch_build
 from gpudoctor.rules.pages import environment as pages
 from gpudoctor.rules.reading import (
     TORCH_MODELS,
@@ -90,7 +91,7 @@ def _fail_build(snapshot: Snapshot, matrix: Matrix, build: Build, wheels: list[s
             ("CUDA of the build", cuda or "none"),
             ("CUDA packages", ", ".join(wheels)),
         ),
-        fixes=(_gpu_build(snapshot, build),),
+        fixes=(_gpu_build(snapshot, matrix, build),),
     )
 
 
@@ -102,7 +103,7 @@ def _refusal(package: str) -> str:
     return ""
 
 
-def _gpu_build(snapshot: Snapshot, build: Build) -> Fix:
+def _gpu_build(snapshot: Snapshot, matrix: Matrix, build: Build) -> Fix:
     if build.package == "ctranslate2":
         arm = snapshot.host.machine in ("aarch64", "arm64")
         title = (
@@ -115,7 +116,7 @@ def _gpu_build(snapshot: Snapshot, build: Build) -> Fix:
         commands = (pip_command(snapshot, "-y onnxruntime", "uninstall"), pip_command(snapshot, "onnxruntime-gpu"))
         return Fix(title="Replace onnxruntime by onnxruntime-gpu", applicability="unsafe", commands=commands)
     version = (value_of(build.version) or "").partition("+")[0]
-    pinned = f'"torch=={version}"' if version else "torch"
+    pinned = torch_build(snapshot, matrix, build) or (f'"torch=={version}"' if version else "torch")
     return Fix(
         title="Install the CUDA build of the same torch (and of torchaudio and torchvision, if they are there)",
         applicability="unsafe",

@@ -33,7 +33,7 @@ class RealChild:
         self._deadline = time.monotonic() + timeout_s
         self._result: ChildResult | None = None
         try:
-            with _no_core_dump():
+            with no_core_dump():
                 # No preexec_fn: it would forbid vfork.
                 self._process = subprocess.Popen(
                     list(argv),
@@ -113,7 +113,7 @@ class _Drain:
 
 
 @contextlib.contextmanager
-def _no_core_dump() -> Iterator[None]:
+def no_core_dump() -> Iterator[None]:
     """Let what is started meanwhile inherit a core limit that forbids a dump.
 
     The limit is 1 byte, not 0: Linux asks a piped core handler (systemd-coredump, apport) even when the limit is 0,

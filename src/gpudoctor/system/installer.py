@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import IO
@@ -200,3 +201,13 @@ def without_lock_file(prefix: str) -> Iterator[None]:
                 os.unlink(path)
                 if before is not None:
                     os.utime(prefix, ns=(before, before))
+
+
+@contextlib.contextmanager
+def requirements_file(text: str) -> Iterator[str]:
+    """Give an installer a text as a requirements file, outside every environment, for as long as it runs."""
+    with tempfile.TemporaryDirectory(prefix="gpudoctor-") as folder:
+        path = os.path.join(folder, "requirements.txt")
+        with open(path, "w", encoding="utf-8") as stream:
+            stream.write(text)
+        yield path

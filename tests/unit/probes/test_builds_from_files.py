@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import struct
 import subprocess
 from pathlib import Path
@@ -13,6 +14,7 @@ from gpudoctor.probes.distributions import probe_distributions
 from gpudoctor.probes.gpu_code import has_gpu_code, read_architectures
 from gpudoctor.system.real import RealSystem
 from support.envtrees import OtherSystem, dist_info, write
+from support.trees import Workshop
 
 VERSION_PY = """from typing import Optional
 __version__ = '{version}'
@@ -173,7 +175,7 @@ def test_cpu_onnxruntime_installed_over_the_gpu_one(tmp_path: Path) -> None:
         ("2.8.0+cpu", Present(value=False), Absent),
         ("2.8.0+cu128", Present(value=True), "12.8"),
         ("2.5.1+cu92", Present(value=True), "9.2"),
-        ("2.5.1", Unknown("its version carries no build tag"), Unknown),
+        ("2.5.1", Unknown("its version carries no build tag, and it has no library that would tell"), Unknown),
     ],
 )
 def test_torchaudio_by_its_tag(tmp_path: Path, version: str, gpu: object, cuda: object) -> None:
@@ -182,6 +184,37 @@ def test_torchaudio_by_its_tag(tmp_path: Path, version: str, gpu: object, cuda: 
     build = probe(tmp_path)["torchaudio"]
     assert (build.version, build.gpu) == (Present(version), gpu)
     assert build.cuda == Present(cuda) if isinstance(cuda, str) else type(build.cuda) is cuda
+
+
+@pytest.mark.parametrize(
+    ("at", "needed", "gpu", "cuda"),
+    [
+        ("torchaudio/lib/_torchaudio.abi3.so", ("libcudart.so.13",), True, Present("13")),
+        ("torchaudio/lib/_torchaudio.so", ("libc10.so",), False, Absent(())),
+        ("torchvision/_C.so", ("libcudart.so.12",), True, Present("12")),
+        ("torchcodec/libtorchcodec_core7.so", ("libavutil.so.59",), False, Absent(())),
+        ("torchcodec/libtorchcodec4.so", ("libcudart.so.12",), True, Present("12")),
+    ],
+)
+def test_a_build_without_a_tag_by_what_it_links(
+    tmp_path: Path, at: str, needed: tuple[str, ...], gpu: bool, cuda: object
+) -> None:
+    name = at.partition("/")[0]
+    write(tmp_path / name / "__init__.py")
+    write(tmp_path / name / "version.py", "__version__ = '2.5.1'\n")
+    workshop = Workshop(tmp_path / "workshop")
+    (tmp_path / at).parent.mkdir(exist_ok=True)
+    shutil.copyfile(workshop.library(needed=needed), tmp_path / at)
+    build = probe(tmp_path)[name]
+    assert (build.gpu, build.cuda) == (Present(value=gpu), cuda)
+
+
+def test_an_unreadable_library_leaves_the_build_unknown(tmp_path: Path) -> None:
+    write(tmp_path / "torchvision/__init__.py")
+    write(tmp_path / "torchvision/version.py", "__version__ = '0.20.1'\n")
+    write(tmp_path / "torchvision/_C.so", b"no library")
+    build = probe(tmp_path)["torchvision"]
+    assert (type(build.gpu), type(build.cuda)) == (Unknown, Unknown)
 
 
 def test_pure_packages_have_no_gpu_facts(tmp_path: Path) -> None:

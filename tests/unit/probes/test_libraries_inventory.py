@@ -3,10 +3,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from gpudoctor.matrix.load import load_matrix
-from gpudoctor.model.fact import Present, Unknown
+from gpudoctor.model.fact import Absent, Present, Unknown
 from gpudoctor.model.snapshot import ElfFacts, Library, Resolution, Toolkit
 from gpudoctor.probes.distributions import probe_distributions
 from gpudoctor.probes.libraries import probe_libraries
+from gpudoctor.probes.record import recorded_size
 from gpudoctor.system.real import RealSystem
 from support.envtrees import dist_info, write
 
@@ -53,6 +54,25 @@ def test_two_owners_of_one_file_are_told_apart_by_size(tmp_path: Path) -> None:
     assert probe(tmp_path)[path].owner == "nvidia-cudnn-cu13"
     write(tmp_path / path, b"1234567")
     assert (probe(tmp_path)[path].owner, type(probe(tmp_path)[path].version)) == (None, Unknown)
+
+
+def test_the_recorded_size_is_told_beside_the_real_one(tmp_path: Path) -> None:
+    folder = "nvidia/cudnn/lib"
+    record = f"{folder}/libcudnn.so.9,sha256=x,5\n{folder}/libcudnn_ops.so.9,sha256=y,77\n"
+    dist_info(tmp_path, "nvidia-cudnn-cu12", "9.1.0.70", record=record)
+    dist_info(tmp_path, "ctranslate2", "4.6.0", record="x,,\n")
+    names = ("libcudnn.so.9", "libcudnn_ops.so.9", "libcudnn_cnn.so.9")
+    for path in (*(f"{folder}/{n}" for n in names), "ctranslate2.libs/libcudnn-74a4c495.so.9.1.0"):
+        write(tmp_path / path, b"12345")
+    found = probe(tmp_path)
+    assert [found[f"{folder}/{n}"].recorded_bytes for n in names] == [Present(5), Present(77), Absent()]
+    assert found["ctranslate2.libs/libcudnn-74a4c495.so.9.1.0"].recorded_bytes == Absent()
+
+
+def test_one_line_of_a_record() -> None:
+    raw = b"a/x.so,sha256=1,10\r\nlib/a/x.so,sha256=2,20\na/x.so.1,sha256=3,30\nlast.so,,"
+    asked = ("a/x.so", "lib/a/x.so", "a/x.so.1", "x.so", "last.so")
+    assert [recorded_size(raw, path) for path in asked] == [10, 20, 30, None, None]
 
 
 def test_bundled_shim_has_its_own_version(tmp_path: Path) -> None:

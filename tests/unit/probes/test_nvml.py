@@ -11,7 +11,7 @@ import pytest
 from fakehw.build import FakeDriver, build
 from fakehw.unprivileged import UnprivilegedSystem
 from gpudoctor.model.fact import Absent, Present, Unknown
-from gpudoctor.model.snapshot import Gpu, MigDevice, NvmlError
+from gpudoctor.model.snapshot import Fabric, Gpu, MigDevice, NvmlError
 from gpudoctor.probes.nvml import NvmlAnswer, finish_nvml, nvml_not_asked, start_nvml
 from gpudoctor.system import children
 from gpudoctor.system.memory import MemorySystem
@@ -85,14 +85,46 @@ def test_two_gpus_are_described_in_full(driver: FakeDriver) -> None:
 
 
 def test_mig_slices_are_listed_across_empty_slots(driver: FakeDriver) -> None:
-    settings = TWO_GPUS.replace("gpu1.mig = 0", "gpu1.mig = 1\ngpu1.mig_devices = 3\ngpu1.mig_total = 10000000000")
+    slices = "gpu1.mig = 1\ngpu1.mig_devices = 3\ngpu1.mig_total = 10000000000\ngpu1.mig_free = 9000000000"
+    settings = TWO_GPUS.replace("gpu1.mig = 0", slices)
 
     _, gpu = gpus_of(ask(driver, settings))
 
     assert gpu.mig_enabled == Present(True)
     assert gpu.mig_devices == tuple(
-        MigDevice(uuid=Present(f"MIG-GPU-1b-{slot}"), memory_total_bytes=Present(10_000_000_000)) for slot in (0, 1, 3)
+        MigDevice(
+            uuid=Present(f"MIG-{slot}b"),
+            memory_total_bytes=Present(10_000_000_000),
+            memory_free_bytes=Present(9_000_000_000),
+        )
+        for slot in (0, 1, 3)
     )
+
+
+def test_failing_memory_is_told(driver: FakeDriver) -> None:
+    healthy, failing = gpus_of(ask(driver, f"{TWO_GPUS}gpu1.ecc = 3\ngpu1.remap_failed = 1\ngpu0.ecc = 0\n"))
+
+    assert (failing.ecc_uncorrected, failing.row_remap_failed) == (Present(3), Present(True))
+    assert (healthy.ecc_uncorrected, healthy.row_remap_failed) == (Present(0), Absent())
+
+
+@pytest.mark.parametrize(
+    ("state", "fabric"),
+    [
+        ("1", Present(Fabric(state="not-started", status=0))),
+        ("2", Present(Fabric(state="in-progress", status=0))),
+        ("3\ngpu0.fabric_status = 999", Present(Fabric(state="completed", status=999))),
+        ("0", Absent()),
+        ("9", Unknown("NVML: unheard-of fabric state 9")),
+    ],
+)
+def test_the_fabric_state_is_told(driver: FakeDriver, state: str, fabric: object) -> None:
+    assert gpus_of(ask(driver, f"{TWO_GPUS}gpu0.fabric = {state}\n"))[0].fabric == fabric
+
+
+def test_an_old_driver_knows_neither_fabric_nor_rows(old_driver: FakeDriver) -> None:
+    first = gpus_of(ask(old_driver, TWO_GPUS))[0]
+    assert (first.fabric, first.row_remap_failed, first.ecc_uncorrected) == (Absent(), Absent(), Absent())
 
 
 def test_no_gpu_is_absent_not_unknown(driver: FakeDriver) -> None:

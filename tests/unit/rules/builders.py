@@ -396,13 +396,14 @@ def ct2_cublas(folder: str | None, scenario: str = "alone", **changes: Any) -> P
     return Parts(resolutions=(replace(row, **changes),))
 
 
-def ctranslate2(version: str = "4.6.0", cuda: str = "12.2") -> Parts:
+def ctranslate2(version: str = "4.6.0", cuda: str | None = None) -> Parts:
     """The package itself, with the dispatch library that it bundles."""
     bundled = f"{SITE}/ctranslate2.libs/libcudnn-74a4c495.so.9.1.0"
     old = tuple(map(int, version.split("."))) < (4, 5)
     if old:
         bundled = f"{SITE}/ctranslate2.libs/libcudnn-463fd6d5.so.8.9.7"
     bundles = tuple(map(int, version.split("."))) < (4, 6, 3)
+    cuda = cuda or ("12.2" if bundles else "12.8")
     release = "8.9.7" if old else "9.1.0"
     return Parts(
         distributions=(dist("ctranslate2", version),),

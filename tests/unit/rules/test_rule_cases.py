@@ -44,6 +44,8 @@ from unit.rules.builders import (
     with_,
     without_gpu,
 )
+from unit.rules.gpu_cases import GPU_CASES
+from unit.rules.package_cases import PACKAGE_CASES
 
 MATRIX = load_matrix()
 
@@ -251,6 +253,7 @@ CASES: dict[str, dict[str, Snapshot]] = {
         "open": machine(host=host(wsl=BLIND)),
     },
 }
+CASES |= GPU_CASES | PACKAGE_CASES
 
 
 def kinds(rule_id: str, snapshot: Snapshot) -> set[str]:

@@ -84,7 +84,7 @@ class TestSelection:
     def test_select(self, name: str) -> None:
         verdict = judge(OFF_PATH, MATRIX, select=(name,))
         assert {f.rule for f in verdict.findings} == {"GPD201"}
-        assert set(verdict.evaluations) <= {"GPD201", "GPD202", "GPD203", "GPD204", "GPD205", "GPD206"}
+        assert all(rule_id.startswith("GPD2") for rule_id in verdict.evaluations)
 
     def test_ignore(self) -> None:
         assert judge(OFF_PATH, MATRIX, ignore=("GPD2",)).findings == ()
@@ -92,7 +92,7 @@ class TestSelection:
     def test_ignore_outranks_select(self) -> None:
         assert judge(OFF_PATH, MATRIX, select=("GPD2",), ignore=("GPD201",)).findings == ()
 
-    @pytest.mark.parametrize("name", ["GPD7", "no-such-rule", "", "201"])
+    @pytest.mark.parametrize("name", ["GPD8", "no-such-rule", "", "201"])
     def test_a_name_of_nothing_is_refused(self, name: str) -> None:
         with pytest.raises(UsageError, match="no rule is called"):
             judge(OFF_PATH, MATRIX, select=(name,))

@@ -175,7 +175,7 @@ class TestRefusals:
 
     def test_no_device_because_of_the_variable(self) -> None:
         hidden = machine(driver=cuda_says(100), variables=(Variable(name="CUDA_VISIBLE_DEVICES", value=""),))
-        assert found(hidden) == [("GPD106", "warning", "wrong-device-selected")]
+        assert found(hidden) == [("GPD506", "warning", "wrong-device-selected")]
 
     def test_no_device_in_a_container(self) -> None:
         inside = machine(driver=cuda_says(100), host=host(container=CONTAINER))

@@ -123,7 +123,49 @@ builds = st.builds(
     gpu=fact(st.booleans()),
     cuda=fact(versions),
     cudnn=fact(versions),
-    architectures=st.just(Absent()),
+    architectures=fact(st.sampled_from([(), ("sm_86", "compute_86"), ("sm_90a",), ("sm_x", "compute_")])),
+)
+capabilities = st.sampled_from(["8.6", "12.0", "6.1", "7.5", "8", "", "x.y", "99.9"])
+sizes = st.sampled_from([0, 1, 4 << 30, 80 << 30])
+slices = st.builds(
+    model.MigDevice, uuid=fact(st.just("MIG-1")), memory_total_bytes=fact(sizes), memory_free_bytes=fact(sizes)
+)
+gpus = st.builds(
+    model.Gpu,
+    index=st.integers(0, 3),
+    name=fact(st.sampled_from(["NVIDIA GeForce RTX 3090", "NVIDIA H100", "\x1b[31m", ""])),
+    uuid=fact(st.sampled_from(["GPU-1", "GPU-2"])),
+    pci_bus_id=fact(st.just("00000000:01:00.0")),
+    compute_capability=fact(capabilities),
+    memory_total_bytes=fact(sizes),
+    memory_free_bytes=fact(sizes),
+    mig_enabled=fact(st.booleans()),
+    mig_devices=st.lists(slices, max_size=2).map(tuple),
+    error=st.just(Absent()),
+    ecc_uncorrected=fact(st.integers(0, 2)),
+    row_remap_failed=fact(st.booleans()),
+    fabric=fact(
+        st.builds(
+            model.Fabric, state=st.sampled_from(["not-started", "in-progress", "completed"]), status=st.integers(0, 1)
+        )
+    ),
+    assumed=st.booleans(),
+)
+planned = st.builds(
+    model.PlannedModel,
+    name=st.sampled_from(["large-v3", "medium.en", "unheard-of"]),
+    compute_type=st.none() | st.sampled_from(["float16", "int8", "bfloat16", "x"]),
+    batch_size=st.sampled_from([1, 8, 100]),
+)
+engines = st.builds(
+    model.ContainerEngine,
+    program=paths,
+    toolkit=fact(paths),
+    runtime=fact(paths),
+    cdi=fact(paths),
+)
+visible = st.sampled_from(
+    [None, "", "0", "7", "0,9", "GPU-1", "GPU-", "MIG-1", "MIG-GPU-1/0/0", "all", "\u0661", "," * 900]
 )
 distributions = st.builds(
     model.Distribution,
@@ -176,6 +218,7 @@ hosts = st.builds(
     nvidia_pci=fact(st.sampled_from([(), ("0000:01:00.0",)])),
     device_nodes=fact(st.sampled_from([(), ("/dev/dxg",), ("/dev/nvidia0",)])),
     effective_uid=st.just(Absent()),
+    container_engine=fact(engines),
 )
 
 
@@ -194,11 +237,17 @@ def snapshots(draw: st.DrawFn) -> model.Snapshot:
         usual,
         host=draw(hosts),
         driver=draw(drivers),
-        gpus=draw(fact(st.just(()))),
+        gpus=draw(fact(st.lists(gpus, max_size=3).map(tuple))),
+        models=tuple(draw(st.lists(planned, max_size=2))),
+        redacted=draw(st.booleans()),
         interpreter=draw(st.sampled_from([Present(odd), Absent(), Unknown("no")])),
         distributions=tuple(draw(st.lists(distributions, max_size=4))),
         builds=tuple(draw(st.lists(builds, max_size=3))),
-        variables=(model.Variable(name="LD_LIBRARY_PATH", value=value),) if value is not None else (),
+        variables=tuple(
+            model.Variable(name=name, value=text)
+            for name, text in (("LD_LIBRARY_PATH", value), ("CUDA_VISIBLE_DEVICES", draw(visible)))
+            if text is not None
+        ),
         search_elements=tuple(draw(st.lists(elements, max_size=3))),
         libraries=tuple(draw(st.lists(libraries, max_size=6))),
         resolutions=tuple(draw(st.lists(resolutions, max_size=8))),
@@ -215,6 +264,7 @@ def test_every_rule_answers_any_snapshot(snapshot: model.Snapshot) -> None:
     for finding in verdict.findings:
         assert (finding.cause is None) == (finding.reason is not None), finding
         assert "None" not in finding.message
+        assert len(finding.message) < 900
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])

@@ -74,7 +74,7 @@ runtime works with the first driver of that major (minor-version compatibility);
 The CUDA version in each package's own files, or the major version of the cudart or cuBLAS that it opens; the
 driver release from NVML, the kernel module or the file name of libcuda; the least releases from the matrix. Where
 libcuda itself says that it serves the major (a forward-compatibility package), that counts. Without a driver the
-rule is open. PTX that has to be compiled on the spot needs a newer driver than this rule asks for.""",
+rule is open. PTX that has to be compiled on the spot needs a newer driver: GPD107 judges that.""",
     todo="""
 Update the driver and reboot. Where you cannot: install the releases that are built for the older CUDA, or, on
 data-centre GPUs, a cuda-compat package.""",
@@ -98,9 +98,8 @@ back, look at power, cooling and seating.""",
 GPD106 = page(
     finds="""
 A driver that is installed and refuses: cuInit answers 802, 803, 804, 999, 34, 46 or 100, or NVML answers that the
-module is not loaded (9) or that something is broken (17, 999). An error; a warning where `CUDA_VISIBLE_DEVICES`
-itself selects no device. A code that it cannot explain, or one that only says that this user may not ask, is
-open.""",
+module is not loaded (9) or that something is broken (17, 999). An error. A code that it cannot explain, or one that
+only says that this user may not ask, is open.""",
     why="""
 803 and 804: forward-compatibility libraries (cuda-compat) meet a driver or a card that does not allow them. 802:
 the NVSwitch fabric manager is missing or not ready. 999: the driver's state broke, often after suspend, or

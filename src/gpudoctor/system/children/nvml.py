@@ -66,7 +66,17 @@ def _gpu(nvml: Any, ask: Callable[..., dict[str, object]], index: int) -> dict[s
         "memory": _memory(nvml, ask, handle),
         "mig": mig,
         "mig_devices": _mig_devices(nvml, ask, handle) if mig.get("value") else [],
+        "ecc": ask(nvml.nvmlDeviceGetTotalEccErrors, handle, nvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, 0),
+        "rows": ask(lambda: list(nvml.nvmlDeviceGetRemappedRows(handle))),
+        "fabric": ask(lambda: _fabric(nvml, handle)),
     }
+
+
+def _fabric(nvml: Any, handle: Any) -> list[int]:
+    """Return state and status; a GPU outside any fabric answers that its state is "not supported"."""
+    info = nvml.c_nvmlGpuFabricInfo_v2_t()
+    nvml.nvmlDeviceGetGpuFabricInfoV(handle, nvml.byref(info))
+    return [info.state, info.status]
 
 
 def _memory(nvml: Any, ask: Callable[..., dict[str, object]], handle: Any) -> dict[str, object]:
