@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from support.command import gpudoctor
+from fakehw.unprivileged import unprivileged_prefix
+from support.command import GPUDOCTOR, gpudoctor
 from support.wheels import nvidia_dirs, wheel_env
 
 pytestmark = pytest.mark.wheels
@@ -70,6 +71,43 @@ def test_the_same_environment_in_another_folder_has_no_drift(lock: Path, good: P
         shutil.rmtree(moved, ignore_errors=True)
 
 
+def test_the_same_environment_of_another_user_in_another_folder_has_no_drift(lock: Path, good: Path) -> None:
+    """Another user id, home folder and working directory; root's own files are not to be read."""
+    moved = good.with_name("moved-for-another user")
+    shutil.rmtree(moved, ignore_errors=True)
+    try:
+        linked_copy(good, moved)
+        done = gpudoctor(
+            *("check", "--python", moved, "--against", lock, "--select", "GPD45", "--select", "GPD25"),
+            *("--select", "GPD55", "--format", "json", "--strict"),
+            wrapper=unprivileged_prefix((GPUDOCTOR, lock, moved / "pyvenv.cfg")),
+            cwd=Path("/"),
+            HOME="/nonexistent",
+            USER="nobody",
+            LD_LIBRARY_PATH=search_path(moved),
+        )
+        report = json.loads(done.stdout)
+        assert (done.returncode, report["findings"], report["open"]) == (0, [], []), done.stderr
+    finally:
+        shutil.rmtree(moved, ignore_errors=True)
+
+
+def test_another_copy_beside_the_consumer_is_the_only_finding(lock: Path, good: Path) -> None:
+    """The same packages and the same LD_LIBRARY_PATH; RPATH comes before it, and finds a copy that no package owns."""
+    moved = good.with_name("moved-for-another-copy")
+    shutil.rmtree(moved, ignore_errors=True)
+    try:
+        linked_copy(good, moved)
+        site = next(moved.glob("lib/python3*/site-packages"))
+        os.link(site / "nvidia/cublas/lib/libcublas.so.12", site / "ctranslate2.libs/libcublas.so.12")
+        status, (finding,) = drift(lock, moved, LD_LIBRARY_PATH=search_path(moved))
+        assert (status, finding["rule"], finding["subject"]["name"]) == (1, "GPD252", "ctranslate2")
+        assert "{site}/ctranslate2.libs (rpath) now" in finding["message"]
+        assert {"label": "matters", "value": "by the rules, no consumer has an error now"} in finding["evidence"]
+    finally:
+        shutil.rmtree(moved, ignore_errors=True)
+
+
 def test_another_cudnn_release_is_the_only_finding(lock: Path) -> None:
     newer = wheel_env(NEWER)
     status, (finding,) = drift(lock, newer, LD_LIBRARY_PATH=search_path(newer))
@@ -106,3 +144,23 @@ def test_a_file_replaced_behind_pips_back_is_the_only_finding(lock: Path, good: 
         assert finding["message"].startswith("libcudnn_graph.so.9 in {site}/nvidia/cudnn/lib: was content sha256-ends:")
     finally:
         shutil.rmtree(patched, ignore_errors=True)
+
+
+def test_diff_of_two_environments_agrees_with_the_lock(lock: Path, good: Path) -> None:
+    newer = wheel_env(NEWER)
+    path = f"{search_path(good)}:{search_path(newer)}"
+    for left in (lock, good):
+        done = gpudoctor("diff", left, newer, "--format", "json", "--env", f"LD_LIBRARY_PATH={path}")
+        subjects = [d["subject"] for d in json.loads(done.stdout)["differences"]]
+        assert done.returncode == 1
+        assert "nvidia-cudnn-cu12" in subjects
+    assert gpudoctor("diff", good, good).returncode == 0
+    assert gpudoctor("diff", lock, good, LD_LIBRARY_PATH=search_path(good)).returncode == 0
+
+
+def test_diff_puts_the_consumer_that_breaks_first(lock: Path, good: Path) -> None:
+    document = json.loads(gpudoctor("diff", lock, good, "--format", "json").stdout)
+    (outcome,) = (o for o in document["outcomes"] if o["changed"])
+    assert outcome["consumer"] == "ctranslate2"
+    assert outcome["right"].startswith("misses ")
+    assert (document["differences"][0]["subject"], document["differences"][0]["matters"]) == ("LD_LIBRARY_PATH", True)

@@ -23,6 +23,7 @@ from gpudoctor.cli.common import (
     say,
     take_or_read,
 )
+from gpudoctor.cli.configured import ConfigOption, NoConfigOption, Wishes, find_project, wishes_of
 
 if TYPE_CHECKING:
     from gpudoctor.drift.lock import Lock
@@ -33,7 +34,7 @@ DEFAULT_FILE = "gpudoctor.lock"
 
 
 class Driver(str, Enum):
-    """How a later machine's driver is compared with the locked one."""
+    """How a later machine's driver, or GPUs, are compared with what is locked."""
 
     RECORDED = "recorded"
     MINIMUM = "minimum"
@@ -59,6 +60,17 @@ def lock(
             rich_help_panel=OUTPUT,
         ),
     ] = None,
+    gpu: Annotated[
+        Optional[Driver],  # noqa: UP045 - typer reads it at run time
+        typer.Option(
+            "--gpu",
+            help="What `check --against` wants of the GPUs: nothing, as many of at least this compute capability, "
+            "exactly these. Default: as in the file that is there, else nothing.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    config: ConfigOption = None,
+    no_config: NoConfigOption = False,
     output: Annotated[
         str,
         typer.Option("-o", "--output", metavar="FILE", help="The lock file; '-' prints it.", rich_help_panel=OUTPUT),
@@ -72,13 +84,16 @@ def lock(
     Example: gpudoctor lock --python /srv/app/.venv
     """
     from gpudoctor.drift.identity import digest_libraries
-    from gpudoctor.drift.lock import dump_lock
+    from gpudoctor.drift.lock import capability_of, dump_lock
     from gpudoctor.drift.record import NO_DIGESTS, build_lock
     from gpudoctor.matrix.load import load_matrix
     from gpudoctor.model.errors import UsageError
     from gpudoctor.system.real import RealSystem
 
     before = None if output == "-" else read_existing_lock(output)
+    project = find_project(config, no_config)
+    said = Wishes(consumers, env, env_file, assume_driver, assume_gpu, matrix_file)
+    consumers, env, env_file, assume_driver, assume_gpu, matrix_file = wishes_of(project, said, snapshot=snapshot)
     matrix = load_matrix(matrix_file)
     taken = take_or_read(
         matrix,
@@ -95,11 +110,17 @@ def lock(
     )
     policy = driver.value if driver else before.driver.policy if before else "recorded"
     digests = NO_DIGESTS if snapshot is not None else digest_libraries(RealSystem(), taken)
-    state = build_lock(taken, matrix.version, digests=digests, driver_policy=policy)
+    gpus = gpu.value if gpu else before.gpus.policy if before else "recorded"
+    state = build_lock(taken, matrix.version, digests=digests, driver_policy=policy, gpu_policy=gpus)
     if policy != "recorded" and state.driver.release is None:
         raise UsageError(
             f"--driver {policy}: no driver release could be read here; name it with --assume-driver, or "
             "use --driver recorded"
+        )
+    if gpus != "recorded" and not (state.gpus.devices and all(map(capability_of, state.gpus.devices))):
+        raise UsageError(
+            f"--gpu {gpus}: no GPU, or not its compute capability, could be read here; name it with --assume-gpu, or "
+            "use --gpu recorded"
         )
     emit(dump_lock(state), output, encoding="utf-8")
     if output != "-":

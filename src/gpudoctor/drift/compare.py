@@ -14,6 +14,7 @@ from gpudoctor.drift.difference import Comparison, Sides, fold
 from gpudoctor.drift.environment import (
     compare_distributions,
     compare_driver,
+    compare_gpus,
     compare_interpreter,
     compare_search_path,
 )
@@ -21,13 +22,16 @@ from gpudoctor.drift.loading import compare_loading
 from gpudoctor.drift.lock import Lock
 from gpudoctor.drift.places import Places
 from gpudoctor.drift.record import NO_DIGESTS, build_lock, library_places, ordered, platform_of
-from gpudoctor.drift.rules import DRIFT_RULES, DRIVER_DRIFT, INTERPRETER_DRIFT
+from gpudoctor.drift.rules import DRIFT_RULES, DRIVER_DRIFT, GPU_DRIFT, INTERPRETER_DRIFT
+from gpudoctor.drift.weight import weigh
 from gpudoctor.matrix.index import Matrix
 from gpudoctor.model.finding import Evaluation, NotApplicable, Open, Pass
 from gpudoctor.model.snapshot import Snapshot
 from gpudoctor.rules.base import Rule
 
-_AREAS = (compare_interpreter, compare_driver, compare_distributions, compare_search_path, compare_loading)
+# What an environment is made of, and what it runs on.
+AREAS = (compare_interpreter, compare_distributions, compare_search_path, compare_loading)
+_ALL_AREAS = (compare_driver, compare_gpus, *AREAS)
 
 
 def compare(
@@ -87,7 +91,8 @@ def bind_rules(
     def judged(snapshot: Snapshot, matrix: Matrix) -> Mapping[str, tuple[Evaluation, ...]]:
         if not done or done[0][0] is not snapshot:  # one comparison answers for all rules
             pairs = compare_by_rule(lock, snapshot, digests=digests, matrix_version=matrix.version, consumers=consumers)
-            done[:] = [(snapshot, {rule.id: evaluations for rule, evaluations in pairs})]
+            weighed = weigh(pairs, snapshot, matrix)
+            done[:] = [(snapshot, {rule.id: evaluations for rule, evaluations in weighed})]
         return done[0][1]
 
     def bound(rule: Rule) -> Rule:
@@ -118,7 +123,7 @@ def _sides(
 
 def _compare(sides: Sides) -> Comparison:
     found = Comparison()
-    for area in _AREAS:
+    for area in _ALL_AREAS:
         found.join(area(sides))
     return found
 
@@ -126,6 +131,8 @@ def _compare(sides: Sides) -> Comparison:
 def _nothing_found(rule: Rule, lock: Lock) -> Evaluation:
     if rule is DRIVER_DRIFT and lock.driver.policy == "recorded":
         return NotApplicable("the lock records the driver and compares nothing with it")
+    if rule is GPU_DRIFT and lock.gpus.policy == "recorded":
+        return NotApplicable("the lock records the GPUs and compares nothing with them")
     if rule is INTERPRETER_DRIFT and lock.interpreter is None:
         return NotApplicable("the lock has no interpreter")
     return Pass()

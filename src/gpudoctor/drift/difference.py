@@ -33,6 +33,7 @@ class Difference:
         parents: Things that would explain it if they differ too, best explanation first.
         evidence: Details.
         fixes: Ways back, before refreshing the lock.
+        values: What it is on either side, in a few words.
     """
 
     key: Key
@@ -43,6 +44,7 @@ class Difference:
     parents: tuple[Key, ...] = ()
     evidence: tuple[Evidence, ...] = ()
     fixes: tuple[Fix, ...] = ()
+    values: tuple[str, str] = ("", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,26 +61,49 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
+class Words:
+    """How messages speak of the two sides.
+
+    Attributes:
+        then: Of the first: `was 9.1.0 when locked`.
+        now: Of the second: `is 9.10.2 now`.
+        added: What only the second has.
+        removed: What only the first has.
+        labels: Short names of both.
+    """
+
+    then: str = "when locked"
+    now: str = "now"
+    added: str = "is installed; the lock does not have it"
+    removed: str = "is locked and no longer installed"
+    labels: tuple[str, str] = ("locked", "found")
+
+
+@dataclass(frozen=True, slots=True)
 class Sides:
     """What is compared.
 
     Attributes:
         locked: The known-good state.
         now: The present state, as a lock.
-        snapshot: The present state in full.
+        snapshot: The second state in full; None where it is a lock, too.
+        before: The first state in full, where it is no lock.
         locked_files: The locked libraries by place.
         files: Every library now, by place, loaded or not.
         answers: The present resolutions in the order of `now.resolution`.
         consumers: Compare only these consumers' resolutions; empty for all.
+        words: How messages speak of the two.
     """
 
     locked: Lock
     now: Lock
-    snapshot: Snapshot
+    snapshot: Snapshot | None
     locked_files: Mapping[str, LockedLibrary]
     files: Mapping[str, LockedLibrary]
     answers: tuple[Resolution, ...]
     consumers: tuple[str, ...] = ()
+    words: Words = Words()
+    before: Snapshot | None = None
 
 
 @dataclass(slots=True)
@@ -105,16 +130,22 @@ class Comparison:
 
 def fold(differences: Iterable[Difference]) -> tuple[tuple[Rule, Fail], ...]:
     """Return one finding for each difference that no other one explains, with what it explains under it."""
+    pairs = headlines(differences)
+    return tuple((head.rule, _fail(head, tuple(d.message for d in below))) for head, below in pairs)
+
+
+def headlines(differences: Iterable[Difference]) -> tuple[tuple[Difference, tuple[Difference, ...]], ...]:
+    """Return each difference that no other one explains, with those that it explains."""
     by_key = {difference.key: difference for difference in differences}
-    below: dict[Key, list[str]] = {}
+    below: dict[Key, list[Difference]] = {}
     heads: list[Difference] = []
     for difference in by_key.values():
         root = _root(difference, by_key)
         if root is difference:
             heads.append(difference)
         else:
-            below.setdefault(root.key, []).append(difference.message)
-    return tuple((head.rule, _fail(head, tuple(below.get(head.key, ())))) for head in heads)
+            below.setdefault(root.key, []).append(difference)
+    return tuple((head, tuple(below.get(head.key, ()))) for head in heads)
 
 
 def _root(difference: Difference, by_key: Mapping[Key, Difference]) -> Difference:

@@ -6,11 +6,12 @@ import posixpath
 import re
 
 from gpudoctor.drift.difference import Comparison, Difference, Key, Sides
-from gpudoctor.drift.lock import UNKNOWN_VERSION, LockedSearchElement
-from gpudoctor.drift.rules import DISTRIBUTION_DRIFT, DRIVER_DRIFT, INTERPRETER_DRIFT, SEARCH_PATH_DRIFT
+from gpudoctor.drift.lock import UNKNOWN_VERSION, LockedGpus, LockedSearchElement, capability_of
+from gpudoctor.drift.rules import DISTRIBUTION_DRIFT, DRIVER_DRIFT, GPU_DRIFT, INTERPRETER_DRIFT, SEARCH_PATH_DRIFT
 from gpudoctor.matrix.index import driver_tuple
-from gpudoctor.model.fact import Absent, Present, Unknown
+from gpudoctor.model.fact import Absent, Present, Unknown, value_of
 from gpudoctor.model.finding import Evidence, Fix, Level, Subject
+from gpudoctor.model.snapshot import Snapshot
 
 SEARCH_PATH: Key = ("search-path",)
 
@@ -25,10 +26,11 @@ def distribution_key(name: str) -> Key:
 def compare_distributions(sides: Sides) -> Comparison:
     """Compare what is installed, name by name."""
     found = Comparison()
-    if not isinstance(sides.snapshot.interpreter, Present):
-        if sides.locked.distributions.all():
-            found.ask(DISTRIBUTION_DRIFT, "", f"no distributions could be read: {_no_interpreter(sides)}")
-        return found
+    for state, other in ((sides.snapshot, sides.locked), (sides.before, sides.now)):
+        if state is not None and not isinstance(state.interpreter, Present):
+            if other.distributions.all():
+                found.ask(DISTRIBUTION_DRIFT, "", f"no distributions could be read: {_no_interpreter(state)}")
+            return found
     before, now = sides.locked.distributions.all(), sides.now.distributions.all()
     for name in sorted(before.keys() | now.keys()):
         _compare_distribution(found, sides, name, before.get(name), now.get(name))
@@ -36,35 +38,45 @@ def compare_distributions(sides: Sides) -> Comparison:
 
 
 def _compare_distribution(found: Comparison, sides: Sides, name: str, old: str | None, new: str | None) -> None:
-    hidden = sides.snapshot.interpreter.value.path_unknowns if isinstance(sides.snapshot.interpreter, Present) else ()
+    hidden = _hidden(sides.snapshot) if new is None else _hidden(sides.before) if old is None else ()
     if UNKNOWN_VERSION in (old, new) and old is not None and new is not None:
-        found.ask(DISTRIBUTION_DRIFT, name, f"the version of {name} could not be read: {old} locked, {new} now")
-    elif new is None and hidden:
-        found.ask(DISTRIBUTION_DRIFT, name, f"{name} is locked and was not seen, but not all of sys.path: {hidden[0]}")
+        found.ask(DISTRIBUTION_DRIFT, name, f"the version of {name} could not be read: {_both(sides, old, new)}")
+    elif hidden:
+        seen = sides.words.then if new is None else sides.words.now
+        found.ask(DISTRIBUTION_DRIFT, name, f"{name} was seen {seen} only, but not all of sys.path: {hidden[0]}")
     elif old != new:
         found.differences.append(_distribution_difference(sides, name, old, new))
+
+
+def _hidden(snapshot: Snapshot | None) -> tuple[str, ...]:
+    """Return why not all of a state's sys.path is known."""
+    interpreter = value_of(snapshot.interpreter) if snapshot else None
+    return interpreter.path_unknowns if interpreter else ()
+
+
+def _both(sides: Sides, old: str | None, new: str | None) -> str:
+    return f"{old} {sides.words.then}, {new} {sides.words.now}"
 
 
 def _distribution_difference(sides: Sides, name: str, old: str | None, new: str | None) -> Difference:
     relevant = name in sides.locked.distributions.gpu or name in sides.now.distributions.gpu
     level: Level = "error" if relevant or old is not None else "warning"
     if old is None:
-        message = f"{name} {new} is installed; the lock does not have it."
+        message = f"{name} {new} {sides.words.added}."
     elif new is None:
-        message = f"{name} {old} is locked and no longer installed."
+        message = f"{name} {old} {sides.words.removed}."
     else:
-        message = f"{name} was {old} when locked and is {new} now."
+        message = f"{name} was {old} {sides.words.then} and is {new} {sides.words.now}."
+    values = (old or "not installed", new or "not installed")
     return Difference(
         key=distribution_key(name),
         rule=DISTRIBUTION_DRIFT,
         level=level,
         subject=Subject(kind="distribution", name=name),
         message=message,
-        evidence=(
-            Evidence(label="locked", value=old or "not installed"),
-            Evidence(label="found", value=new or "not installed"),
-        ),
+        evidence=tuple(Evidence(label=label, value=v) for label, v in zip(sides.words.labels, values, strict=True)),
         fixes=_way_back(name, old),
+        values=values,
     )
 
 
@@ -76,8 +88,8 @@ def _way_back(name: str, version: str | None) -> tuple[Fix, ...]:
     return (Fix(title=title, applicability="display-only", commands=(command,)),)
 
 
-def _no_interpreter(sides: Sides) -> str:
-    fact = sides.snapshot.interpreter
+def _no_interpreter(snapshot: Snapshot | None) -> str:
+    fact = snapshot.interpreter if snapshot else None
     return fact.reason if isinstance(fact, Unknown) else "no interpreter was judged"
 
 
@@ -90,19 +102,21 @@ def compare_interpreter(sides: Sides) -> Comparison:
             found.ask(INTERPRETER_DRIFT, "", "the Python version could not be read, now or when the lock was written")
         return found
     if new is None:
-        found.ask(INTERPRETER_DRIFT, "", _no_interpreter(sides))
+        found.ask(INTERPRETER_DRIFT, "", _no_interpreter(sides.snapshot))
     elif UNKNOWN_VERSION in (old.version, new.version):
-        found.ask(INTERPRETER_DRIFT, "", f"the Python version: {old.version} locked, {new.version} now")
+        found.ask(INTERPRETER_DRIFT, "", f"the Python version: {_both(sides, old.version, new.version)}")
     else:
         same_wheels = old.implementation == new.implementation and _minor(old.version) == _minor(new.version)
-        message = f"Python was {old.implementation} {old.version} when locked and is {new.implementation} {new.version}"
+        values = (f"{old.implementation} {old.version}", f"{new.implementation} {new.version}")
+        message = f"Python was {values[0]} {sides.words.then} and is {values[1]} {sides.words.now}."
         found.differences.append(
             Difference(
                 key=("interpreter",),
                 rule=INTERPRETER_DRIFT,
                 level="warning" if same_wheels else "error",
                 subject=Subject(kind="target", name="python"),
-                message=f"{message} now.",
+                message=message,
+                values=values,
             )
         )
     return found
@@ -115,6 +129,8 @@ def _minor(version: str) -> list[str]:
 def compare_driver(sides: Sides) -> Comparison:
     """Compare the driver release as the lock's policy asks."""
     found = Comparison()
+    if sides.snapshot is None:
+        return found
     locked, fact = sides.locked.driver, sides.snapshot.driver.release
     if locked.policy == "recorded" or locked.release is None:
         return found
@@ -141,6 +157,46 @@ def compare_driver(sides: Sides) -> Comparison:
     return found
 
 
+def compare_gpus(sides: Sides) -> Comparison:
+    """Compare the GPUs as the lock's policy asks."""
+    found = Comparison()
+    if sides.snapshot is None:
+        return found
+    locked, fact = sides.locked.gpus, sides.snapshot.gpus
+    if locked.policy == "recorded":
+        return found
+    wanted = ", ".join(locked.devices)
+    if not isinstance(fact, Present):
+        why = fact.reason if isinstance(fact, Unknown) else "this machine has no NVIDIA GPU"
+        found.ask(GPU_DRIFT, "gpus", f"{wanted} is locked ({locked.policy}): {why}")
+        return found
+    devices = sides.now.gpus.devices
+    doubtful = [d for d in devices if capability_of(d) is None]
+    if doubtful and locked.policy == "minimum":
+        found.ask(GPU_DRIFT, "gpus", f"the compute capability of {doubtful[0]} could not be read")
+        return found
+    if _gpus_meet(locked, devices):
+        return found
+    relation = "or better" if locked.policy == "minimum" else "exactly"
+    found.differences.append(
+        Difference(
+            key=("gpus",),
+            rule=GPU_DRIFT,
+            level="error",
+            subject=Subject(kind="gpu", name="gpus"),
+            message=f"The lock wants {wanted} {relation}; this machine has {', '.join(devices) or 'no GPU'}.",
+        )
+    )
+    return found
+
+
+def _gpus_meet(locked: LockedGpus, devices: tuple[str, ...]) -> bool:
+    if locked.policy == "exact":
+        return sorted(locked.devices) == sorted(devices)
+    least = min((c for d in locked.devices if (c := capability_of(d)) is not None), default=())
+    return len(devices) >= len(locked.devices) and all((capability_of(d) or ()) >= least for d in devices)
+
+
 def compare_search_path(sides: Sides) -> Comparison:
     """Compare LD_LIBRARY_PATH element by element."""
     found = Comparison()
@@ -148,12 +204,14 @@ def compare_search_path(sides: Sides) -> Comparison:
     if old == new:
         return found
     before, now = _written(old), _written(new)
-    message = f"LD_LIBRARY_PATH was {before} when locked and is {now} now."
+    words = sides.words
+    message = f"LD_LIBRARY_PATH was {before} {words.then} and is {now} {words.now}."
     if before == now:
-        message = f"LD_LIBRARY_PATH has the same elements ({now}), but a folder in it holds other GPU libraries now."
+        other = f"a folder in it holds other GPU libraries {words.now}"
+        message = f"LD_LIBRARY_PATH has the same elements ({now}), but {other}."
     evidence = [
         Evidence(label=label, value=f"{e.directory}: {', '.join(e.libraries)}")
-        for label, elements in (("locked", old), ("found", new))
+        for label, elements in zip(words.labels, (old, new), strict=True)
         for e in elements
         if e.libraries
     ]
@@ -166,6 +224,7 @@ def compare_search_path(sides: Sides) -> Comparison:
             message=message,
             parents=_owners_below(sides, old, new),
             evidence=tuple(evidence),
+            values=(before, now),
         )
     )
     return found

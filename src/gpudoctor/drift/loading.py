@@ -7,14 +7,14 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from gpudoctor.drift.difference import Comparison, Difference, Key, Sides
+from gpudoctor.drift.difference import Comparison, Difference, Key, Sides, Words
 from gpudoctor.drift.environment import SEARCH_PATH, distribution_key
 from gpudoctor.drift.identity import likeness
 from gpudoctor.drift.lock import LockedLibrary, LockedResolution
 from gpudoctor.drift.places import is_elsewhere, same_place
 from gpudoctor.drift.rules import LIBRARY_DRIFT, RESOLUTION_DRIFT
 from gpudoctor.model.finding import Evidence, Subject
-from gpudoctor.model.snapshot import Resolution
+from gpudoctor.model.snapshot import Resolution, Snapshot
 
 # What only the hardware answers; without it the loader is emulated all the same.
 _HARDWARE_PROBES = ("nvml", "cuda", "libcuda", "driver", "gpus", "gpu")
@@ -44,7 +44,7 @@ def compare_loading(sides: Sides) -> Comparison:
     found = Comparison()
     old = _by_role(sides.locked.resolution, sides.consumers)
     new = _by_role(sides.now.resolution, sides.consumers)
-    answers = dict(zip(_roles(sides.now.resolution), sides.answers, strict=True))
+    answers = dict(zip(_roles(sides.now.resolution), sides.answers, strict=True)) if sides.answers else {}
     pairs: dict[str, _Pair] = {}
     changes: list[_Change] = []
     for role in sorted(old.keys() | new.keys()):
@@ -54,7 +54,7 @@ def compare_loading(sides: Sides) -> Comparison:
         _pair_files(pairs, sides, before, now)
         if before is None or now is None or not _same_answer(before, now):
             changes.append(_Change(role=role, old=before, new=now, answer=answers.get(role)))
-    _compare_files(found, pairs)
+    _compare_files(found, sides.words, pairs)
     found.differences.extend(_group(sides, changes))
     return found
 
@@ -93,23 +93,23 @@ def _cannot_compare(
     name = f"{role[0]} ({role[1]}) {role[2]}"
     reason = None
     if old is not None and old.outcome == "unknown":
-        reason = f"{name}: what it loads was not known when the lock was written"
+        reason = f"{name}: what it loads was not known {sides.words.then}"
     elif new is not None and new.outcome == "unknown":
         why = answer.reason if answer and answer.reason else "no reason was recorded"
-        reason = f"{name}: what it loads cannot be told now: {why}"
+        reason = f"{name}: what it loads cannot be told {sides.words.now}: {why}"
     elif new is None:
-        reason = _why_unseen(sides, name) or _other_matrix(sides, role, name)
+        reason = _why_unseen(sides.snapshot, name) or _other_matrix(sides, role, name)
     elif old is None:
-        reason = _other_matrix(sides, role, name)
+        reason = _why_unseen(sides.before, name) or _other_matrix(sides, role, name)
     if reason is not None:
         found.ask(RESOLUTION_DRIFT, role[0], reason)
     return reason is not None
 
 
-def _why_unseen(sides: Sides, name: str) -> str | None:
-    for probe in sides.snapshot.probes:
+def _why_unseen(snapshot: Snapshot | None, name: str) -> str | None:
+    for probe in snapshot.probes if snapshot else ():
         if probe.status in ("timeout", "crashed", "failed") and probe.probe not in _HARDWARE_PROBES:
-            return f"{name}: locked and not seen, but the probe {probe.probe} failed: {probe.detail or probe.status}"
+            return f"{name}: seen on one side only, but the probe {probe.probe} failed: {probe.detail or probe.status}"
     return None
 
 
@@ -147,7 +147,7 @@ def _pair_files(
         pairs[old.path] = _Pair(locked=locked, now=now, loaded=loads is not None)
 
 
-def _compare_files(found: Comparison, pairs: Mapping[str, _Pair]) -> None:
+def _compare_files(found: Comparison, words: Words, pairs: Mapping[str, _Pair]) -> None:
     groups: dict[Key, list[_Pair]] = {}
     unverified: list[str] = []
     for place in sorted(pairs):
@@ -157,7 +157,7 @@ def _compare_files(found: Comparison, pairs: Mapping[str, _Pair]) -> None:
             groups.setdefault(_file_key(place, pair.locked.family), []).append(pair)
         elif answer == "unverified" and pair.loaded:  # of what is no longer loaded, the resolution says enough
             unverified.append(posixpath.basename(place))
-    found.differences.extend(_file_difference(key, members) for key, members in groups.items())
+    found.differences.extend(_file_difference(words, key, members) for key, members in groups.items())
     if unverified:
         found.ask(
             LIBRARY_DRIFT,
@@ -171,8 +171,9 @@ def _file_key(place: str, family: str) -> Key:
     return ("library", posixpath.dirname(place), family)
 
 
-def _file_difference(key: Key, members: list[_Pair]) -> Difference:
+def _file_difference(words: Words, key: Key, members: list[_Pair]) -> Difference:
     old, new = members[0].locked, members[0].now
+    values = (_content(old, new), _content(new, old))
     names = ", ".join(posixpath.basename(pair.locked.path) for pair in members)
     owners = sorted({x.owner for pair in members for x in (pair.locked, pair.now) if x.owner})
     parents = [distribution_key(owner) for owner in owners]
@@ -183,16 +184,16 @@ def _file_difference(key: Key, members: list[_Pair]) -> Difference:
         rule=LIBRARY_DRIFT,
         level="error",
         subject=Subject(kind="library", name=key[2]),
-        message=f"{names} in {key[1]}: was {_content(old, new)} when locked and is {_content(new, old)} now.",
+        message=f"{names} in {key[1]}: was {values[0]} {words.then} and is {values[1]} {words.now}.",
+        values=values,
         parents=tuple(parents),
-        evidence=tuple(
-            Evidence(
-                label="file",
-                value=f"{posixpath.basename(p.locked.path)}: {_details(p.locked)} locked, {_details(p.now)} found",
-            )
-            for p in members
-        ),
+        evidence=tuple(_file_evidence(words, pair) for pair in members),
     )
+
+
+def _file_evidence(words: Words, pair: _Pair) -> Evidence:
+    was, found = f"{_details(pair.locked)} {words.labels[0]}", f"{_details(pair.now)} {words.labels[1]}"
+    return Evidence(label="file", value=f"{posixpath.basename(pair.locked.path)}: {was}, {found}")
 
 
 def _content(library: LockedLibrary, other: LockedLibrary) -> str:
@@ -231,7 +232,7 @@ def _group(sides: Sides, changes: list[_Change]) -> Iterable[Difference]:
         key = ("resolution", change.role[0], family, _manner(change.old), _manner(change.new), str(explained))
         groups.setdefault(key, []).append(change)
         parents[key] = explained
-    return [_difference(key, members, parents[key]) for key, members in groups.items()]
+    return [_difference(sides.words, key, members, parents[key]) for key, members in groups.items()]
 
 
 def _manner(answer: LockedResolution | None) -> str:
@@ -245,7 +246,7 @@ def _manner(answer: LockedResolution | None) -> str:
     return f"{where}{how}" if answer.outcome == "present" else f"{where}{how}, which does not load"
 
 
-def _difference(key: Key, members: list[_Change], parents: tuple[Key, ...]) -> Difference:
+def _difference(words: Words, key: Key, members: list[_Change], parents: tuple[Key, ...]) -> Difference:
     consumer = key[1]
     roles = ", ".join(dict.fromkeys(change.role[2] for change in members))
     return Difference(
@@ -253,11 +254,12 @@ def _difference(key: Key, members: list[_Change], parents: tuple[Key, ...]) -> D
         rule=RESOLUTION_DRIFT,
         level="error",
         subject=Subject(kind="consumer", name=consumer),
-        message=f"{consumer} loads {roles} from another place: {key[3]} when locked, {key[4]} now."
+        message=f"{consumer} loads {roles} from another place: {key[3]} {words.then}, {key[4]} {words.now}."
         if _both_load(members[0])
-        else f"For {consumer}, {roles} was {key[3]} when locked and is {key[4]} now.",
+        else f"For {consumer}, {roles} was {key[3]} {words.then} and is {key[4]} {words.now}.",
+        values=(key[3], key[4]),
         parents=parents,
-        evidence=tuple(_evidence(change) for change in members),
+        evidence=tuple(_evidence(words, change) for change in members),
     )
 
 
@@ -265,10 +267,10 @@ def _both_load(change: _Change) -> bool:
     return all(side is not None and side.outcome == "present" for side in (change.old, change.new))
 
 
-def _evidence(change: _Change) -> Evidence:
+def _evidence(words: Words, change: _Change) -> Evidence:
     reason = f": {change.answer.reason}" if change.answer and change.answer.reason else ""
     before, now = _answer(change.old), _answer(change.new)
-    return Evidence(label=f"{change.role[2]} ({change.role[1]})", value=f"{before} when locked, {now}{reason}")
+    return Evidence(label=f"{change.role[2]} ({change.role[1]})", value=f"{before} {words.then}, {now}{reason}")
 
 
 def _answer(answer: LockedResolution | None) -> str:

@@ -22,6 +22,7 @@ UNKNOWN_VERSION = "unknown"
 ABSENT_VERSION = "none"
 
 DriverPolicy = Literal["recorded", "minimum", "exact"]
+GpuPolicy = DriverPolicy
 Natural = Annotated[int, msgspec.Meta(ge=0)]
 
 _HEADER = """\
@@ -30,9 +31,11 @@ _HEADER = """\
 # Paths are places, not folders of one machine: {site} is the environment's site-packages, {prefix} its root, {system}
 # the system's library folders, {toolkit:X.Y} a CUDA toolkit, {elsewhere:N} any other folder.
 # driver.policy may be edited: "recorded" compares nothing, "minimum" wants this release or later, "exact" this one.
+# gpus.policy too: "minimum" wants as many GPUs, each of at least the least compute capability here, "exact" these.
 """
 
 
+_CAPABILITY = re.compile(r" \((\d{1,3}\.\d{1,3})\)$")
 _AT_END = "at end of document"
 _LINE = re.compile(r"\(at line (\d{1,9}), ")
 
@@ -66,12 +69,14 @@ class LockedDriver(Locked, frozen=True, kw_only=True):
 
 
 class LockedGpus(Locked, frozen=True, kw_only=True):
-    """The GPUs that the state was seen working with; for information.
+    """The GPUs that the state was seen working with.
 
     Attributes:
-        devices: Name and compute capability of each.
+        policy: How a later machine's GPUs are compared with these.
+        devices: Name and compute capability of each: `NVIDIA GeForce RTX 3090 (8.6)`.
     """
 
+    policy: GpuPolicy = msgspec.field(default="recorded")
     devices: tuple[str, ...] = ()
 
 
@@ -191,8 +196,10 @@ def dump_lock(lock: Lock) -> str:
     """Return the text of a lock file: the same text for the same state, wherever it was seen."""
     import tomli_w
 
-    # The policy is written even where it is the default: it is the one line that a person edits.
+    # The policies are written even where they are the default: these are the lines that a person edits.
     plain = {**msgspec.to_builtins(lock), "driver": {"policy": lock.driver.policy, **msgspec.to_builtins(lock.driver)}}
+    if lock.gpus.devices:
+        plain["gpus"] = {"policy": lock.gpus.policy, **msgspec.to_builtins(lock.gpus)}
     return _HEADER + "\n" + tomli_w.dumps(_tables_last(_sorted_tables(plain)))
 
 
@@ -237,6 +244,7 @@ def parse_lock(text: str, file_name: str) -> Lock:
     except msgspec.ValidationError as error:
         raise InputFileError(f"{file_name}: not as a lock should be: {_one_line(str(error))}") from error
     _check_driver(lock.driver, file_name)
+    _check_gpus(lock.gpus, file_name)
     return lock
 
 
@@ -275,6 +283,22 @@ def _check_driver(driver: LockedDriver, file_name: str) -> None:
         raise InputFileError(
             f'{file_name}: driver.policy "{driver.policy}" needs driver.release as dotted whole numbers, '
             "such as 550.54.15"
+        )
+
+
+def capability_of(device: str) -> tuple[int, ...] | None:
+    """Return the compute capability of a locked device, `(8, 6)`; None where it was not known."""
+    found = _CAPABILITY.search(device)
+    return tuple(map(int, found[1].split("."))) if found else None
+
+
+def _check_gpus(gpus: LockedGpus, file_name: str) -> None:
+    if gpus.policy == "recorded":
+        return
+    if not gpus.devices or any(capability_of(device) is None for device in gpus.devices):
+        raise InputFileError(
+            f'{file_name}: gpus.policy "{gpus.policy}" needs gpus.devices with their compute capability, such as '
+            '"NVIDIA GeForce RTX 3090 (8.6)"'
         )
 
 

@@ -9,6 +9,7 @@ from gpudoctor.drift.lock import (
     ABSENT_VERSION,
     UNKNOWN_VERSION,
     DriverPolicy,
+    GpuPolicy,
     Lock,
     LockedDistributions,
     LockedDriver,
@@ -31,6 +32,7 @@ def build_lock(
     *,
     digests: Mapping[str, str] = NO_DIGESTS,
     driver_policy: DriverPolicy = "recorded",
+    gpu_policy: GpuPolicy = "recorded",
     places: Places | None = None,
 ) -> Lock:
     """Return the lock of a state.
@@ -40,6 +42,7 @@ def build_lock(
         matrix_version: Matrix that it was taken with.
         digests: Digests of loaded libraries by path, from gpudoctor.drift.identity.digest_libraries.
         driver_policy: How later machines' drivers are compared.
+        gpu_policy: How later machines' GPUs are compared.
         places: Where to number unnamed folders, when the caller has more places of this snapshot to name.
     """
     places = places or Places(snapshot)
@@ -53,7 +56,7 @@ def build_lock(
         platform=platform_of(snapshot),
         interpreter=_interpreter(snapshot),
         driver=_driver(snapshot, driver_policy),
-        gpus=LockedGpus(devices=tuple(_devices(snapshot))),
+        gpus=LockedGpus(policy=gpu_policy, devices=tuple(_devices(snapshot))),
         consumers={clean(b.package): clean(b.distribution) for b in snapshot.builds},
         distributions=_distributions(snapshot),
         search_path=search_path,

@@ -29,11 +29,12 @@ ctranslate2, torch and onnxruntime each fit some releases of cuDNN and cuBLAS on
 of them is how an environment that worked stops working without a change of code.
 
 ## How it is known
-From the metadata on disk, name by name. Every difference is an error, save one: a distribution that was added and has
-nothing to do with the GPU is a warning. The lock says what is part of the GPU stack (`[distributions.gpu]`): whatever
-owns a GPU library, was built for a GPU, pins a GPU package, or is called `nvidia-…`. Libraries and resolutions that
-changed with a distribution are listed under it. When sys.path cannot be told from disk (an import line in a `.pth`
-file), a missing distribution is open, not removed.
+From the metadata on disk, name by name. Every difference is an error, save two, which are warnings: a distribution that
+was added and has nothing to do with the GPU; and another patch release (the first two numbers are equal) with which, by
+the rules and the matrix, no consumer has an error. `matters` says what is wrong with the present state. The lock says
+what is part of the GPU stack (`[distributions.gpu]`): whatever owns a GPU library, was built for a GPU, pins a GPU
+package, or is called `nvidia-…`. Libraries and resolutions that changed with a distribution are listed under it. When
+sys.path cannot be told from disk (an import line in a `.pth` file), a missing distribution is open, not removed.
 
 ## What to do
 Install the locked version again; or, if the change is wanted, run `gpudoctor lock` and review the diff.
@@ -171,8 +172,35 @@ Update the driver, or edit `driver.policy` in the lock.
     evaluate=_without_lock,
 )
 
+GPU_DRIFT = Rule(
+    id="GPD152",
+    name="gpu-drift",
+    title="The GPUs do not meet what the lock asks for",
+    level="error",
+    causes=(),
+    page="""\
+## What
+This machine has fewer GPUs than the lock wants, an older one, or others.
+
+## Why it matters
+Wheels hold code for some compute capabilities only, and a compute type that was chosen for one GPU is slower or
+missing on another. A fleet that was one kind of machine when the service was measured may be two by now.
+
+## How it is known
+From the GPUs in the snapshot, under the lock's `gpus.policy`: `recorded` (the default) compares nothing, `minimum`
+wants as many GPUs, each of at least the least compute capability that is locked, `exact` wants the same names and
+capabilities. Where the GPUs cannot be read the question is open; `--assume-gpu` answers it for the machine that will
+run.
+
+## What to do
+Run on a machine of the locked kind, or edit `gpus.policy` in the lock.
+""",
+    evaluate=_without_lock,
+)
+
 DRIFT_RULES: tuple[Rule, ...] = (
     DRIVER_DRIFT,
+    GPU_DRIFT,
     LIBRARY_DRIFT,
     RESOLUTION_DRIFT,
     DISTRIBUTION_DRIFT,

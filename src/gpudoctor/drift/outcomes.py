@@ -1,0 +1,93 @@
+"""What becomes of each consumer in a locked or present state, as far as the loader's answers tell. Pure."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterable, Mapping
+
+from gpudoctor.drift.lock import Lock, LockedResolution
+from gpudoctor.matrix.claims import NeedsLibrary
+from gpudoctor.matrix.index import Matrix
+from gpudoctor.model.diff import ConsumerOutcome
+
+_MOST = 3
+_NOT_THERE = "not there"
+
+Case = tuple[str, str]
+
+
+def compare_outcomes(
+    left: Lock, right: Lock, matrix: Matrix, consumers: tuple[str, ...]
+) -> tuple[ConsumerOutcome, ...]:
+    """Return what becomes of every consumer on both sides.
+
+    Args:
+        left: One state.
+        right: The other one.
+        matrix: Which libraries a consumer works without, and which belong to the driver.
+        consumers: Only these; empty for all.
+    """
+    optional = _optional(matrix)
+    one, other = _by_case(left, matrix, optional), _by_case(right, matrix, optional)
+    cases = [c for c in sorted(one.keys() | other.keys()) if not consumers or c[0] in consumers]
+    return tuple(_outcome(case, one.get(case), other.get(case)) for case in cases)
+
+
+def _optional(matrix: Matrix) -> frozenset[tuple[str, str]]:
+    return frozenset(
+        (fact.subject, opening.role)
+        for fact in matrix.data.facts
+        if isinstance(fact.claim, NeedsLibrary)
+        for opening in fact.claim.opens
+        if opening.optional
+    )
+
+
+def _by_case(
+    lock: Lock, matrix: Matrix, optional: frozenset[tuple[str, str]]
+) -> Mapping[Case, tuple[LockedResolution, ...]]:
+    found: dict[Case, tuple[LockedResolution, ...]] = {}
+    for row in lock.resolution:
+        family = matrix.families.get(row.family)
+        counts = (row.consumer, row.role) not in optional and not (family is not None and family.from_driver)
+        case = (row.consumer, row.scenario)
+        found[case] = (*found.get(case, ()), *((row,) if counts else ()))
+    return found
+
+
+def _outcome(
+    case: Case, left: tuple[LockedResolution, ...] | None, right: tuple[LockedResolution, ...] | None
+) -> ConsumerOutcome:
+    return ConsumerOutcome(
+        consumer=case[0],
+        scenario=case[1],
+        left=_told(left),
+        right=_told(right),
+        changed=_verdict(left) != _verdict(right),
+    )
+
+
+def _verdict(rows: tuple[LockedResolution, ...] | None) -> object:
+    """Return what has to be equal for an outcome to be the same: not which file, but whether it loads."""
+    return None if rows is None else {(r.role, r.outcome) for r in rows if r.outcome != "present"}
+
+
+def _told(rows: tuple[LockedResolution, ...] | None) -> str:
+    if rows is None:
+        return _NOT_THERE
+    for outcome, words in (("absent", "misses"), ("unknown", "not known:")):
+        names = tuple(dict.fromkeys(_name(r) for r in rows if r.outcome == outcome))
+        if names:
+            return f"{words} {_listed(names)}"
+    count = len({r.role for r in rows})
+    return f"{count} librar{'y loads' if count == 1 else 'ies load'}"
+
+
+def _name(row: LockedResolution) -> str:
+    return posixpath.basename(row.path) if row.path else row.role
+
+
+def _listed(names: Iterable[str]) -> str:
+    names = tuple(names)
+    more = f" and {len(names) - _MOST} more" if len(names) > _MOST else ""
+    return f"{', '.join(names[:_MOST])}{more}"
