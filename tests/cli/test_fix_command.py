@@ -34,6 +34,8 @@ def test_nothing_on_record(env: Path, tmp_path: Path) -> None:
     assert (listed.returncode, listed.stdout) == (0, "no run is on record for this environment\n")
     as_json = gpudoctor("fix", "--python", env, "--list", "--format", "json", XDG_STATE_HOME=str(tmp_path))
     assert json.loads(as_json.stdout) == {"schema_version": 1, "runs": []}
+    forgotten = gpudoctor("fix", "--python", env, "--forget", XDG_STATE_HOME=str(tmp_path))
+    assert (forgotten.returncode, forgotten.stderr) == (0, "gpudoctor: there is no undone run to forget\n")
     undone = gpudoctor("fix", "--python", env, "--undo", XDG_STATE_HOME=str(tmp_path))
     assert (undone.returncode, undone.stdout) == (2, "")
     assert undone.stderr == f"gpudoctor: there is no run to undo for {env}\n"
@@ -44,6 +46,8 @@ def test_nothing_on_record(env: Path, tmp_path: Path) -> None:
     [
         ("--apply", "--undo"),
         ("--apply", "--list"),
+        ("--forget", "--undo"),
+        ("--forget", "20260101T000000Z-1"),
         ("--list", "--undo"),
         ("20260101T000000Z-1",),
         ("--apply", "20260101T000000Z-1"),

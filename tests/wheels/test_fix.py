@@ -314,7 +314,7 @@ def _in_terminal(env: Path, answer: str, state: dict[str, str]) -> tuple[str, in
 
 
 def test_a_user_without_rights_is_told_so(tmp_path: Path) -> None:
-    from fakehw.unprivileged import _prefix
+    from fakehw.unprivileged import unprivileged_prefix
 
     if os.geteuid() != 0:
         pytest.skip("needs root, whose rights are dropped")
@@ -323,7 +323,7 @@ def test_a_user_without_rights_is_told_so(tmp_path: Path) -> None:
     state.mkdir()
     state.chmod(0o777)
     before = tree_state(env)
-    wrapper = _prefix((GPUDOCTOR, env / "bin/python"))
+    wrapper = unprivileged_prefix((GPUDOCTOR, env / "bin/python"))
     done = gpudoctor(
         "fix", "--python", env, "--apply", "--yes", "--strategy", "hook", wrapper=wrapper, XDG_STATE_HOME=str(state)
     )

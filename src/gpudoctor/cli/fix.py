@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from gpudoctor.cli.common import (
+    BinaryOption,
     Color,
     ColorOption,
     EnvFileOption,
     EnvOption,
-    Format,
-    FormatOption,
     ForOption,
     MatrixOption,
     OutputOption,
+    PlainFormat,
+    PlainFormatOption,
     PythonOption,
     emit,
     rendering,
@@ -50,6 +51,7 @@ class Strategy(str, Enum):
 def fix(
     python: PythonOption = None,
     consumers: ForOption = None,
+    binary: BinaryOption = None,
     env: EnvOption = None,
     env_file: EnvFileOption = None,
     matrix_file: MatrixOption = None,
@@ -62,7 +64,15 @@ def fix(
     undo: Annotated[
         bool, typer.Option("--undo", help="Take a run back: the one named, else the latest.", rich_help_panel=REPAIR)
     ] = False,
-    run: Annotated[str | None, typer.Argument(metavar="[RUN]", help="With --undo: which run.")] = None,
+    forget: Annotated[
+        bool,
+        typer.Option(
+            "--forget",
+            help="Remove the record of an undone run, and the files kept for it: the one named, else all undone ones.",
+            rich_help_panel=REPAIR,
+        ),
+    ] = False,
+    run: Annotated[str | None, typer.Argument(metavar="[RUN]", help="With --undo and --forget: which run.")] = None,
     list_runs: Annotated[bool, typer.Option("--list", help="Show the runs on record.", rich_help_panel=REPAIR)] = False,
     strategy: Annotated[
         Strategy | None,
@@ -86,7 +96,7 @@ def fix(
         ),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before applying.", rich_help_panel=REPAIR)] = False,
-    report_format: FormatOption = Format.TEXT,
+    report_format: PlainFormatOption = PlainFormat.TEXT,
     output: OutputOption = None,
     color: ColorOption = Color.AUTO,
 ) -> int:
@@ -102,6 +112,10 @@ def fix(
     --packages asks uv, else the environment's pip, for a dry run, which starts the environment's interpreter and may
     use the network. What the new libraries need to be found follows in the same run.
 
+    --binary repairs a native program, or a folder of libraries: links beside it, a wrapper, or a file of variables. It
+    is never started: the repair is verified by reading the files again. With --python too, the libraries of that
+    environment's packages may serve it.
+
     Exit status: 0 nothing to do, applied or undone; 1 a plan is pending, refused or rolled back.
 
     Examples:
@@ -111,24 +125,31 @@ def fix(
 
       gpudoctor fix --python /srv/app/.venv --packages --to gpudoctor.lock --apply
 
+      gpudoctor fix --binary /opt/asr/bin/daemon --apply
+
       gpudoctor fix --python /srv/app/.venv --undo
     """
+    from gpudoctor.fix.native import native_path
     from gpudoctor.matrix.load import load_matrix
     from gpudoctor.model.errors import UsageError
     from gpudoctor.probes.take import SnapshotRequest
+    from gpudoctor.system.real import RealSystem
 
-    if sum((apply, undo, list_runs)) > 1:
-        raise UsageError("--apply, --undo and --list exclude one another")
+    if sum((apply, undo, list_runs, forget)) > 1:
+        raise UsageError("--apply, --undo, --list and --forget exclude one another")
     if to is not None and not packages:
         raise UsageError("--to changes packages: add --packages")
     if packages and strategy is not None:
         raise UsageError("--packages and --strategy exclude one another: change the packages first")
-    if run is not None and not undo:
-        raise UsageError(f"{run!r}: only --undo takes the name of a run")
+    if binary is not None and (packages or consumers):
+        raise UsageError("--binary is served as a whole, and has no packages; leave out --for and --packages")
+    if run is not None and not undo and not forget:
+        raise UsageError(f"{run!r}: only --undo and --forget take the name of a run")
     request = SnapshotRequest(
         python=python,
         own_python=sys.executable,
         consumers=tuple(consumers or ()),
+        binary=native_path(RealSystem(), binary) if binary is not None else None,
         assignments=tuple(env or ()),
         env_file=env_file,
         # No rule on the driver takes part in a repair: it need not be asked.
@@ -136,6 +157,8 @@ def fix(
     show = _Printer(report_format, output, color)
     if list_runs:
         return _list(request, show)
+    if forget:
+        return _forget(request, run)
     if undo:
         return _undo(request, run, show)
     wish = _Wish(strategy.value if strategy else None, packages, to)
@@ -153,8 +176,8 @@ class _Wish(NamedTuple):
 class _Printer:
     """Prints documents in the format asked for."""
 
-    def __init__(self, report_format: Format, output: str | None, color: Color) -> None:
-        self.json = report_format is Format.JSON
+    def __init__(self, report_format: PlainFormat, output: str | None, color: Color) -> None:
+        self.json = report_format is PlainFormat.JSON
         self.output = output
         self._color = color
 
@@ -190,6 +213,8 @@ def _workshop(request: SnapshotRequest) -> Workshop:
     from gpudoctor.system.real import RealSystem
 
     system = RealSystem()
+    if request.binary is not None:
+        return Workshop(system, RealChanges(), request.binary)
     layout = find_layout(system, find_target(system, request.python, request.own_python))
     return Workshop(system, RealChanges(), layout.prefix)
 
@@ -198,6 +223,14 @@ def _list(request: SnapshotRequest, show: _Printer) -> int:
     from gpudoctor.fix.render_plan import describe_runs
 
     show.runs(describe_runs(_workshop(request).runs()))
+    return 0
+
+
+def _forget(request: SnapshotRequest, run_id: str | None) -> int:
+    workshop = _workshop(request)
+    with workshop.lock():
+        runs = workshop.forget(run_id)
+    say(f"forgot {', '.join(r.id for r in runs)}" if runs else "there is no undone run to forget")
     return 0
 
 

@@ -17,7 +17,7 @@ import msgspec
 
 from gpudoctor.fix.places import journal_home
 from gpudoctor.fix.types import Plan
-from gpudoctor.system.changes import CannotChange, Nothing, PathState
+from gpudoctor.system.changes import CannotChange, FolderState, Nothing, PathState
 from gpudoctor.system.protocol import CannotLook, NotThere, ReadSystem
 
 PLAN_FILE = "plan.json"
@@ -204,6 +204,30 @@ class Journal:
         """
         with contextlib.suppress(CannotChange):
             self.note(event, told=told)
+
+
+def forget_run(system: ReadSystem, changes: Writer, run: Run) -> None:
+    """Remove the record of a run. The plan goes last: killed before that, the run is still known.
+
+    Raises:
+        CannotChange: Something cannot be removed.
+    """
+    plan = posixpath.join(run.folder, PLAN_FILE)
+    _empty(system, changes, run.folder, but=plan)
+    changes.remove(plan)
+    changes.remove_folder(run.folder)
+
+
+def _empty(system: ReadSystem, changes: Writer, folder: str, but: str = "") -> None:
+    for name in system.listdir(folder):
+        path = posixpath.join(folder, name)
+        if path == but:
+            continue
+        if isinstance(changes.state(path), FolderState):
+            _empty(system, changes, path)
+            changes.remove_folder(path)
+        else:
+            changes.remove(path)
 
 
 def open_journal(changes: Writer, run: Run) -> Journal:

@@ -244,13 +244,13 @@ class _Planner:
 
     def _site(self) -> str:
         """Return the folder that packages of this environment are installed into."""
-        sites = self._request.interpreter.site_dirs
+        sites = self._request.python.site_dirs
         root = self._request.target.prefix.rstrip("/") + "/"
         # A Debian system interpreter aside, the installer's own choice: purelib is the first of the prefix.
         return next((s for s in sites if s.startswith(root)), sites[0] if sites else root)
 
     def _place_objection(self) -> str | None:
-        interpreter = self._request.interpreter
+        interpreter = self._request.python
         if interpreter.kind == "uv-overlay":
             return f"{interpreter.prefix} is an overlay that `uv run --with` makes anew; change the environment below"
         if interpreter.kind == "system":

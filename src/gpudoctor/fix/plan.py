@@ -10,9 +10,10 @@ import msgspec
 
 from gpudoctor.fix.candidates import Candidates, Scene
 from gpudoctor.fix.journal import Writer
+from gpudoctor.fix.native import Native, answering
 from gpudoctor.fix.refusals import Refusal
 from gpudoctor.fix.settings import VARIABLE, Settings, compute_settings
-from gpudoctor.fix.strategies.base import Proposal, Situation, folder_states
+from gpudoctor.fix.strategies.base import Proposal, Situation, folder_states, refused
 from gpudoctor.fix.strategies.hook import propose_hook
 from gpudoctor.fix.strategies.links import propose_links
 from gpudoctor.fix.strategies.variable import (
@@ -27,11 +28,12 @@ from gpudoctor.fix.types import FindingKey, Plan, StrategyName
 from gpudoctor.loader.consumers import resolve_consumers
 from gpudoctor.loader.target import LoaderAnswer, Target
 from gpudoctor.matrix.index import Matrix
+from gpudoctor.model.errors import UsageError
 from gpudoctor.model.fact import value_of
 from gpudoctor.model.finding import Finding
 from gpudoctor.model.snapshot import Interpreter, Resolution, Snapshot
 from gpudoctor.rules.engine import judge
-from gpudoctor.system.protocol import ReadSystem
+from gpudoctor.system.protocol import CannotLook, NotThere, ReadSystem
 
 Propose = Callable[[Situation], Proposal | Refusal]
 
@@ -47,10 +49,14 @@ STRATEGIES: Mapping[StrategyName, Propose] = {
 }
 # Those that work whoever starts the interpreter; the last changes nothing and says what to do.
 _DEFAULTS: tuple[StrategyName, ...] = ("hook", "links", "show")
+# For a native program: the links work whoever starts it; a folder of libraries has no program to be wrapped.
+_NATIVE: tuple[StrategyName, ...] = ("links", "wrapper", "env-file", "show")
 _WHY: Mapping[str, str] = {
     "hook": "it works however the interpreter is started: by another program, without activation, under any "
     "LD_LIBRARY_PATH, and costs nothing at a start that imports none of the packages",
-    "links": "they work however the interpreter is started",
+    "links": "they work however the process is started",
+    "wrapper": "it works for whoever starts it in the program's place, and changes no file that is there",
+    "env-file": "the variables are for whoever starts the process that loads these libraries",
     "show": "nothing that gpudoctor may do itself helps here",
 }
 
@@ -60,17 +66,30 @@ class FixRequest(msgspec.Struct, frozen=True):
 
     Attributes:
         target: The process as the service will start it.
-        interpreter: Its interpreter.
+        interpreter: Its interpreter; for a native program the one whose packages may serve it, if any.
         snapshot: The facts, for every installed consumer.
         consumers: Whom to serve; empty for all. The others are protected all the same.
         strategy: How; None to choose.
+        native: The native program or folder that is to be served instead of a Python environment.
     """
 
     target: Target
-    interpreter: Interpreter
+    interpreter: Interpreter | None
     snapshot: Snapshot
     consumers: tuple[str, ...] = ()
     strategy: StrategyName | None = None
+    native: Native | None = None
+
+    @property
+    def python(self) -> Interpreter:
+        """Return the interpreter.
+
+        Raises:
+            UsageError: There is none.
+        """
+        if self.interpreter is None:
+            raise UsageError("packages are those of a Python environment; leave out --binary")
+        return self.interpreter
 
 
 class NothingToDo(msgspec.Struct, frozen=True):
@@ -112,12 +131,30 @@ def plan_fix(system: ReadSystem, changes: Writer, matrix: Matrix, request: FixRe
     # The import hook opens by absolute path, which set-id bits do not hinder: whether the loader would read the
     # variable is for the strategies that set it.
     target = msgspec.structs.replace(request.target, secure_execution=False)
-    settings = compute_settings(system, matrix, target, _served(request))
+    resolve = answering(system, matrix, request.native) if request.native else None
+    settings = compute_settings(system, matrix, target, _served(request), resolve=resolve)
     if isinstance(settings, Refusal):
         return settings
-    if not settings.directories:
-        return NothingToDo(tuple(r.reason for r in settings.unmet))
-    return _Planner(system, changes, matrix, request, settings).plan()
+    if settings.directories:
+        return _Planner(system, changes, matrix, request, settings).plan()
+    if request.strategy in (None, "hook") and _names_vanished(system, target):
+        return _Planner(system, changes, matrix, request, settings).refresh()
+    return NothingToDo(tuple(r.reason for r in settings.unmet))
+
+
+def _names_vanished(system: ReadSystem, target: Target) -> bool:
+    """Tell whether a hook of ours names a file that is no longer there: it says so on standard error at each import."""
+    return any(not _is_there(system, path) for preload in target.preloads for path in preload.paths)
+
+
+def _is_there(system: ReadSystem, path: str) -> bool:
+    try:
+        system.stat(path)
+    except NotThere:
+        return False
+    except CannotLook:
+        pass
+    return True
 
 
 def _served(request: FixRequest) -> Snapshot:
@@ -151,6 +188,7 @@ class _Planner:
             matrix=matrix,
             target=request.target,
             interpreter=request.interpreter,
+            native=request.native,
             snapshot=snapshot,
             settings=settings,
             solved=solved,
@@ -161,8 +199,8 @@ class _Planner:
         """Return the plan of the named strategy, or of the first default one that has none of a reason against it."""
         named = self._request.strategy
         refusals: list[Refusal] = []
-        for name in (named,) if named else _DEFAULTS:
-            proposal = STRATEGIES[name](self._situation)
+        for name in (named,) if named else _NATIVE if self._request.native else _DEFAULTS:
+            proposal = self._proposal(name)
             refusal = proposal if isinstance(proposal, Refusal) else self._objection(proposal)
             if refusal is None and isinstance(proposal, Proposal):
                 if not proposal.actions and not proposal.commands:
@@ -177,11 +215,31 @@ class _Planner:
             else msgspec.structs.replace(first, reason="; ".join(r.reason for r in refusals))
         )
 
+    def refresh(self) -> Plan | NothingToDo:
+        """Return the plan that takes vanished files out of a hook, where that changes nothing for anybody."""
+        proposal = propose_hook(self._situation)
+        if isinstance(proposal, Refusal) or not proposal.actions or self._objection(proposal) is not None:
+            return NothingToDo(tuple(r.reason for r in self._settings.unmet))
+        plan = self._written(proposal, ())
+        return msgspec.structs.replace(plan, why="the hook that is there names files that are gone")
+
+    def _proposal(self, name: StrategyName) -> Proposal | Refusal:
+        if self._request.native and name not in _NATIVE:
+            return refused(name, f"it is for a Python environment; for a native program there are {', '.join(_NATIVE)}")
+        return STRATEGIES[name](self._situation)
+
+    def _resolved(self, system: ReadSystem, target: Target) -> LoaderAnswer:
+        if self._request.native:
+            return answering(system, self._matrix, self._request.native)(target)
+        return resolve_consumers(system, self._matrix, target)
+
     # --- what is needed
 
     def _solve(self, system: ReadSystem) -> LoaderAnswer:
         environment = {**self._request.target.environment, VARIABLE: self._settings.library_path or ""}
         target = msgspec.structs.replace(self._request.target, environment=environment, secure_execution=False)
+        if self._request.native:
+            return self._resolved(system, target)
         return resolve_consumers(system, self._matrix, target, self._request.consumers or None)
 
     def _needed(self, solved: tuple[Resolution, ...]) -> tuple[Resolution, ...]:
@@ -203,7 +261,7 @@ class _Planner:
     def _objection(self, proposal: Proposal) -> Refusal | None:
         """Return why a proposal must not be carried out, judged for all consumers."""
         for target in (proposal.target, *proposal.others):
-            rows = resolve_consumers(proposal.system, self._matrix, target).resolutions
+            rows = self._resolved(proposal.system, target).resolutions
             for problem in self._bench.problems(rows):
                 if problem.kind == "changed" or key_of(problem.resolution) not in self._tolerated:
                     return _breaks(proposal, problem)
@@ -218,7 +276,7 @@ class _Planner:
         elif refusals:
             why += f" (not {'; not '.join(r.reason for r in refusals)})"
         return Plan(
-            prefix=situation.target.prefix,
+            prefix=self._request.native.path if self._request.native else situation.target.prefix,
             python=situation.target.executable,
             snapshot_digest=snapshot_digest(situation.snapshot),
             strategy=proposal.strategy,
@@ -239,7 +297,7 @@ class _Planner:
     def _targets(self, proposal: Proposal) -> tuple[FindingKey, ...]:
         """Return the findings that will be gone: those of now without those of then."""
         snapshot = self._situation.snapshot
-        rows = resolve_consumers(proposal.system, self._matrix, proposal.target).resolutions
+        rows = self._resolved(proposal.system, proposal.target).resolutions
         then = judge(msgspec.structs.replace(snapshot, resolutions=rows), self._matrix).findings
         remaining = {finding_key(f) for f in then}
         now = (finding_key(f) for f in judge(snapshot, self._matrix).findings)

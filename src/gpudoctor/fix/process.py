@@ -86,7 +86,7 @@ def process_settings(system: ReadSystem, matrix: Matrix, request: SettingsReques
         return ProcessSettings(environment, Refusal(kind="unknown", reason=reason))
     # Where everything loads, what LD_LIBRARY_PATH put there may still be of two builds.
     if target.environment.get(VARIABLE) or any(r.outcome != "present" for r in answer.resolutions):
-        scene = _whole_scene(system, matrix, target, answer, _beside(system, request.binary))
+        scene = whole_scene(system, matrix, target, answer, beside(system, request.binary))
     return ProcessSettings(environment, settings_for(system, matrix, target, scene, resolve=resolve))
 
 
@@ -107,20 +107,38 @@ def _resolver(system: ReadSystem, matrix: Matrix, request: SettingsRequest) -> R
     return lambda target: resolve_consumers(system, matrix, target, request.consumers or None)
 
 
-def _beside(system: ReadSystem, binary: str | None) -> tuple[str, ...]:
-    """Return the folder of a native program, whose libraries often lie beside it; a folder stands for itself."""
+def beside(system: ReadSystem, binary: str | None) -> tuple[str, ...]:
+    """Return the folders of a native program's own libraries: its own, and the `lib` in it or beside its `bin`."""
     if binary is None:
         return ()
     path = posixpath.normpath(posixpath.join(system.cwd(), binary))
+    folder = path if _is_folder(system, path) else posixpath.dirname(path)
+    above, name = posixpath.split(folder)
+    libs = [posixpath.join(folder, "lib")]
+    if name == "bin" and above not in ("/", "/usr"):
+        libs.append(posixpath.join(above, "lib"))
+    return tuple(p for p in (folder, *libs) if _is_folder(system, p))
+
+
+def _is_folder(system: ReadSystem, path: str) -> bool:
     try:
-        return (path if system.stat(path).kind == "directory" else posixpath.dirname(path),)
+        return system.stat(path).kind == "directory"
     except (NotThere, CannotLook):
-        return ()
+        return False
 
 
-def _whole_scene(
+def whole_scene(
     system: ReadSystem, matrix: Matrix, target: Target, answer: LoaderAnswer, extra_dirs: tuple[str, ...]
 ) -> Scene:
+    """Return what is known of a target, with the GPU libraries that nobody loads as yet.
+
+    Args:
+        system: The machine.
+        matrix: Families of GPU libraries.
+        target: The process.
+        answer: What its loader answers.
+        extra_dirs: Folders to look into besides, such as that of a native program.
+    """
     distributions = probe_distributions(system, target.site_dirs, target.prefix)
     toolkits = value_of(probe_toolkits(system)) or ()
     libraries = probe_libraries(

@@ -9,17 +9,20 @@ from typing import Literal
 import msgspec
 
 from gpudoctor.fix.apply import Stale, apply_plan
-from gpudoctor.fix.journal import Journal, Run, Writer, journals_of, read_runs
+from gpudoctor.fix.journal import Journal, Run, Writer, forget_run, journals_of, read_runs
+from gpudoctor.fix.native import Native, find_native, native_path, process_of
 from gpudoctor.fix.package_run import changes_packages, follow_up
 from gpudoctor.fix.plan import FixRequest, snapshot_digest
+from gpudoctor.fix.process import beside, whole_scene
 from gpudoctor.fix.types import Plan
 from gpudoctor.fix.undo import undo_plan, undo_run
 from gpudoctor.fix.verify import Look, complaints, take_look
+from gpudoctor.loader.target import LoaderAnswer
 from gpudoctor.matrix.index import Matrix
 from gpudoctor.model.errors import UsageError
-from gpudoctor.model.fact import Present
+from gpudoctor.model.fact import Present, value_of
 from gpudoctor.probes.selection import only_for
-from gpudoctor.probes.take import SnapshotRequest, take_snapshot
+from gpudoctor.probes.take import SnapshotRequest, find_process, take_snapshot
 from gpudoctor.probes.targets import target_of
 from gpudoctor.probes.variables import judged_environment
 from gpudoctor.system.changes import CannotChange, RealChanges
@@ -51,9 +54,11 @@ def see(system: ReadSystem, matrix: Matrix, request: SnapshotRequest) -> FixRequ
         UsageError: There is no such interpreter, or no such consumer in it.
         InputFileError: The file of `--env-file` cannot be read.
     """
+    if request.binary is not None:
+        return _see_native(system, matrix, request, find_native(system, native_path(system, request.binary)))
     snapshot = take_snapshot(system, matrix, msgspec.structs.replace(request, consumers=()))
     if not isinstance(snapshot.interpreter, Present):
-        raise UsageError("a repair needs a Python environment; `gpudoctor run --binary` starts a native program")
+        raise UsageError("a repair needs a Python environment, or a native program with --binary")
     only_for(snapshot, matrix, request.consumers)  # says so where one of them is not there
     interpreter = snapshot.interpreter.value
     files = (request.env_file,) if request.env_file else ()
@@ -62,8 +67,33 @@ def see(system: ReadSystem, matrix: Matrix, request: SnapshotRequest) -> FixRequ
     return FixRequest(target=target, interpreter=interpreter, snapshot=snapshot, consumers=request.consumers)
 
 
+def _see_native(system: ReadSystem, matrix: Matrix, request: SnapshotRequest, native: Native) -> FixRequest:
+    """Take the snapshot for a native program or folder, with the libraries that lie about it.
+
+    Raises:
+        UsageError: Nothing tells what it loads.
+    """
+    request = msgspec.structs.replace(request, binary=native.path)
+    snapshot = take_snapshot(system, matrix, request)
+    report = next((p for p in snapshot.probes if p.probe == "loader" and p.status != "ok"), None)
+    if not snapshot.resolutions:
+        why = report.detail if report and report.detail else "it loads no GPU library"
+        raise UsageError(f"what {native.path} will load is not known: {why}")
+    target = process_of(system, native, find_process(system, request))
+    answer = LoaderAnswer(snapshot.resolutions, {})
+    libraries = {x.path: x for x in whole_scene(system, matrix, target, answer, beside(system, native.path)).libraries}
+    libraries |= {x.path: x for x in snapshot.libraries}
+    ordered = tuple(libraries[path] for path in sorted(libraries))
+    return FixRequest(
+        target=target,
+        interpreter=value_of(snapshot.interpreter),
+        snapshot=msgspec.structs.replace(snapshot, libraries=ordered),
+        native=native,
+    )
+
+
 class Workshop:
-    """Repairs of one environment.
+    """Repairs of one environment, or of one native program.
 
     Attributes:
         folder: Where its journals are.
@@ -111,6 +141,31 @@ class Workshop:
         run = self._chosen(run_id)
         return run, undo_run(self._system, self._changes, run)
 
+    def forget(self, run_id: str | None) -> tuple[Run, ...]:
+        """Remove the records of runs that were undone, and the files kept for them; the caller holds the lock.
+
+        Args:
+            run_id: Which; None for all of them.
+
+        Returns:
+            The runs, oldest first.
+
+        Raises:
+            UsageError: There is no such run, or it could still be undone.
+            CannotChange: A record cannot be removed; forgetting again goes on from there.
+        """
+        if run_id is None:
+            chosen = tuple(r for r in self.runs() if r.state in ("undone", "prepared"))
+        else:
+            chosen = tuple(r for r in self.runs() if r.id == run_id)
+            if not chosen:
+                raise UsageError(f"there is no run {run_id!r} for {self._prefix}; `gpudoctor fix --list` shows all")
+            if chosen[0].state not in ("undone", "prepared"):
+                raise UsageError(f"run {run_id} is not undone: its record is what `gpudoctor fix --undo` needs")
+        for run in chosen:
+            forget_run(self._system, self._changes, run)
+        return chosen
+
     def _chosen(self, run_id: str | None) -> Run:
         runs = self.runs()
         if run_id is None:
@@ -139,7 +194,7 @@ class Workshop:
             raise Stale(
                 "the environment has changed since the plan was made; nothing was changed, run `gpudoctor fix` again"
             )
-        before = take_look(self._system, matrix, seen.target, seen.snapshot)
+        before = self._look(matrix, seen)
         journal = apply_plan(self._system, self._changes, self.folder, plan)
         if changes_packages(plan):
             plan = follow_up(
@@ -156,8 +211,12 @@ class Workshop:
         """Look as the served processes will start: with the variables that the repair gives them."""
         given = tuple(f"{name}={value}" for name, value in plan.environment)
         request = msgspec.structs.replace(request, assignments=(*request.assignments, *given))
-        seen = see(self._system, matrix, request)
-        return take_look(self._system, matrix, seen.target, seen.snapshot)
+        return self._look(matrix, see(self._system, matrix, request))
+
+    def _look(self, matrix: Matrix, seen: FixRequest) -> Look:
+        """Judge what was seen; a native program is never started, for nobody knows what it would do."""
+        started = None if seen.native else seen.target
+        return take_look(self._system, matrix, started, seen.snapshot)
 
     def _judged(self, plan: Plan, journal: Journal, before: Look, after: Look) -> Outcome:
         wrong = complaints(plan, before, after)

@@ -48,34 +48,38 @@ makes the repair anew, verified. Either may be repeated if it is killed itself.
 FIX_RULES: tuple[Rule, ...] = (interrupted_repair,)
 
 
-def bound_rules(system: ReadSystem, environment: Mapping[str, str], prefix: str, python: str) -> tuple[Rule, ...]:
+def bound_rules(
+    system: ReadSystem, environment: Mapping[str, str], prefix: str, named: str, option: str = "--python"
+) -> tuple[Rule, ...]:
     """Return the rule with this user's journals of one environment bound to it.
 
     Args:
         system: The machine; only read.
         environment: Of gpudoctor itself: it says where the journals are.
-        prefix: Root of the environment.
-        python: Its interpreter, for the commands that the finding shows.
+        prefix: Root of the environment, or a native program.
+        named: Its interpreter, or the program, for the commands that the finding shows.
+        option: The option that names it.
     """
-    findings = interrupted_findings(interrupted_runs(system, environment, prefix), python)
+    findings = interrupted_findings(interrupted_runs(system, environment, prefix), named, option)
     answers: tuple[Evaluation, ...] = tuple(Fail(finding) for finding in findings) or (Pass(),)
     return (msgspec.structs.replace(interrupted_repair, evaluate=lambda _snapshot, _matrix: answers),)
 
 
-def interrupted_findings(runs: tuple[Run, ...], python: str) -> tuple[Finding, ...]:
+def interrupted_findings(runs: tuple[Run, ...], named: str, option: str = "--python") -> tuple[Finding, ...]:
     """Return one finding for each killed run.
 
     Args:
         runs: From gpudoctor.fix.state.interrupted_runs.
-        python: The environment, as the user names it.
+        named: The environment or native program, as the user names it.
+        option: The option that names it.
     """
-    return tuple(_finding(run, python) for run in runs)
+    return tuple(_finding(run, named, option) for run in runs)
 
 
-def _finding(run: Run, python: str) -> Finding:
+def _finding(run: Run, named: str, option: str) -> Finding:
     import shlex
 
-    where = shlex.quote(python)
+    where = f"{option} {shlex.quote(named)}"
     return interrupted_repair.fail(
         Subject(kind="target", name=run.plan.prefix),
         told_of(run)[:1].upper() + told_of(run)[1:] + ".",
@@ -86,7 +90,7 @@ def _finding(run: Run, python: str) -> Finding:
             *(Evidence(label="changes", value=action.path) for action in run.plan.actions),
         ),
         fixes=(
-            Fix(title="Take it back", applicability="safe", commands=(f"gpudoctor fix --python {where} --undo",)),
-            Fix(title="Or make it anew", applicability="safe", commands=(f"gpudoctor fix --python {where} --apply",)),
+            Fix(title="Take it back", applicability="safe", commands=(f"gpudoctor fix {where} --undo",)),
+            Fix(title="Or make it anew", applicability="safe", commands=(f"gpudoctor fix {where} --apply",)),
         ),
     ).finding

@@ -98,8 +98,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         schema_version: Version of this document's shape.
-        prefix: Root of the environment.
-        python: Its interpreter.
+        prefix: Root of the environment; for a native program or folder its own path.
+        python: What starts the process: the interpreter, or the native program.
         snapshot_digest: Digest of the facts it was made for.
         strategy: How it repairs.
         why: Why in this way, one sentence.

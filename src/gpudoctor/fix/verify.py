@@ -30,16 +30,18 @@ class Look(msgspec.Struct, frozen=True):
     tried: bool
 
 
-def take_look(system: ReadSystem, matrix: Matrix, target: Target, snapshot: Snapshot) -> Look:
+def take_look(system: ReadSystem, matrix: Matrix, target: Target | None, snapshot: Snapshot) -> Look:
     """Judge an environment, and try it in processes of its own interpreter.
 
     Args:
         system: The machine.
         matrix: The compatibility matrix.
-        target: The process as the service will start it.
+        target: The process as the service will start it; None where nothing must be started.
         snapshot: The facts.
     """
     findings = judge(snapshot, matrix).findings
+    if target is None:
+        return Look(snapshot, findings, tried=False)
     report = run_canary(system, matrix, target, snapshot.resolutions)
     tried = any(s.outcome != "skipped" for s in report.steps if s.consumer != "driver")
     return Look(snapshot, apply_canary(findings, report, snapshot), tried)

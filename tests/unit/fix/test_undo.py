@@ -121,3 +121,43 @@ def test_a_damaged_journal_hides_no_other(patient: Patient) -> None:
         file.write(b'\xff\xfe{"event":"no such event"}\n{"event":"doi')
     assert [run.id for run in patient.workshop().runs()] == [first]
     assert patient.undo() == ()
+
+
+def test_a_forgotten_run_leaves_nothing_and_one_that_counts_is_kept(patient: Patient) -> None:
+    workshop = patient.workshop()
+    first = patient.apply("activate").run
+    with pytest.raises(UsageError, match="is not undone"):
+        workshop.forget(first)
+    assert workshop.forget(None) == ()
+    patient.undo()
+    second = patient.apply().run
+    kept = Path(workshop.folder) / first / "packages-0" / "kept"  # as a change of packages leaves it
+    kept.mkdir(parents=True)
+    (kept / "0").write_bytes(b"former")
+    (kept / "1").symlink_to("nowhere")
+    assert [r.id for r in workshop.forget(None)] == [first]
+    assert [r.id for r in workshop.runs()] == [second]
+    assert not (Path(workshop.folder) / first).exists()
+    with pytest.raises(UsageError, match="there is no run"):
+        workshop.forget(first)
+    patient.undo()
+    assert [r.id for r in workshop.forget(second)] == [second]
+
+
+def test_a_hook_that_names_vanished_files_is_refreshed(patient: Patient) -> None:
+    from gpudoctor.loader.preload_hook import PTH_FILE, PTH_TEXT, read_hook, render_hook
+    from gpudoctor.loader.target import Preload
+
+    patient.apply()
+    site = str(patient.env.site)
+    named = read_hook(hook(patient).read_text(), site)
+    assert named is not None
+    gone = Preload("ctother", (f"{site}/nvidia/gone/lib/libgone.so.9",))
+    hook(patient).write_text(render_hook((*named, gone), site, str(patient.env.root)))
+    assert (patient.env.site / PTH_FILE).read_text() == PTH_TEXT
+    plan = patient.plan()
+    assert "names files that are gone" in plan.why
+    assert [a.path for a in plan.actions] == [str(hook(patient))]
+    assert patient.apply().status == "applied"
+    assert "libgone" not in hook(patient).read_text()
+    assert not hasattr(patient.plan(), "actions"), "nothing is left to do"

@@ -7,6 +7,7 @@ import posixpath
 import msgspec
 
 from gpudoctor.fix.journal import Writer
+from gpudoctor.fix.native import Native
 from gpudoctor.fix.refusals import Refusal
 from gpudoctor.fix.settings import Settings
 from gpudoctor.fix.types import Action, FolderBefore, Litter, StrategyName, WriteFile
@@ -26,7 +27,8 @@ class Situation(msgspec.Struct, frozen=True):
         changes: The machine, to be changed; only looked at while planning.
         matrix: What consumers open.
         target: The process as the service will start it.
-        interpreter: The target's interpreter.
+        interpreter: The target's interpreter; None for a native program.
+        native: The native program or folder; None for a Python environment.
         snapshot: The facts.
         settings: The directories that would serve every consumer.
         solved: What the loader answers under these directories.
@@ -37,11 +39,12 @@ class Situation(msgspec.Struct, frozen=True):
     changes: Writer
     matrix: Matrix
     target: Target
-    interpreter: Interpreter
+    interpreter: Interpreter | None
     snapshot: Snapshot
     settings: Settings
     solved: LoaderAnswer
     needed: tuple[Resolution, ...]
+    native: Native | None = None
 
     @property
     def consumers(self) -> tuple[str, ...]:
@@ -91,7 +94,8 @@ def outside(situation: Situation, path: str) -> str | None:
     folder = situation.system.realpath(posixpath.dirname(path))
     if folder == root or folder.startswith(root.rstrip("/") + "/"):
         return None
-    return f"{path} leads to {folder}, outside the environment {root}"
+    whole = "the program's folder" if situation.native else "the environment"
+    return f"{path} leads to {folder}, outside {whole} {root}"
 
 
 def write_file(

@@ -17,6 +17,7 @@ from gpudoctor.fix.strategies.closure import missing_libraries
 from gpudoctor.fix.types import Litter
 from gpudoctor.loader.preload_hook import HOOK_FILE, PTH_FILE, PTH_TEXT, read_hook, render_hook
 from gpudoctor.loader.target import Preload, Target
+from gpudoctor.model.snapshot import Interpreter
 from gpudoctor.probes.layout import find_layout
 from gpudoctor.probes.site_paths import site_folders
 from gpudoctor.system.protocol import CannotLook, NotThere
@@ -78,6 +79,8 @@ def _other_orders(situation: Situation, installed: tuple[Preload, ...]) -> tuple
 def _site_dir(situation: Situation) -> str | Refusal:
     """Return the site-packages folder of the environment's own whose `.pth` files the interpreter follows."""
     found = situation.interpreter
+    if found is None:
+        return refused(_NAME, "only a Python interpreter imports it")
     if found.kind == "uv-overlay":
         return refused(
             _NAME, f"{found.prefix} is an overlay that `uv run --with` makes anew; repair the environment below"
@@ -86,7 +89,7 @@ def _site_dir(situation: Situation) -> str | Refusal:
     folders = tuple(f for f in site_folders(situation.system, layout, layout.prefix) if f in found.site_dirs)
     if not folders:
         return refused(_NAME, f"{found.prefix} has no site-packages folder of its own")
-    managed = _managed(situation, folders)
+    managed = _managed(situation, found, folders)
     if managed is not None:
         return refused(
             _NAME, f"{managed} says that the operating system manages {found.prefix}; make an environment of its own"
@@ -98,11 +101,11 @@ def _site_dir(situation: Situation) -> str | Refusal:
     return refused(_NAME, f"{folders[0]} cannot be written to: {reason}") if reason else folders[0]
 
 
-def _managed(situation: Situation, folders: tuple[str, ...]) -> str | None:
+def _managed(situation: Situation, found: Interpreter, folders: tuple[str, ...]) -> str | None:
     """Return the marker of PEP 668 that forbids changes, if there is one."""
-    if situation.interpreter.kind != "system":
+    if found.kind != "system":
         return None
-    if situation.interpreter.prefix == "/usr":
+    if found.prefix == "/usr":
         return "the prefix /usr"
     for folder in folders:
         marker = posixpath.join(posixpath.dirname(folder), "EXTERNALLY-MANAGED")

@@ -28,6 +28,8 @@ _RISK = (
 
 def propose_links(situation: Situation) -> Proposal | Refusal:
     """Propose the links, or say why they have no place here."""
+    if situation.native and situation.native.is_managed:
+        return refused(_NAME, f"{situation.native.root} belongs to the operating system's package manager")
     links: dict[str, str] = {}
     for consumer in situation.consumers:
         folder = _folder(situation, consumer)

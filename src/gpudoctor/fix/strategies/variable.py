@@ -21,6 +21,8 @@ _WRAPPER = """\
 {block}exec {python} "$@"
 """
 
+_OURS = _WRAPPER.partition("{")[0].encode()
+
 
 def _target(situation: Situation) -> Target:
     """Return the process that starts with the directories before its present LD_LIBRARY_PATH."""
@@ -49,6 +51,8 @@ def _proposal(
 
 def _own(situation: Situation, strategy: str, folder: str) -> Refusal | None:
     """Return why a folder of the environment cannot be written to."""
+    if situation.native and situation.native.is_managed:
+        return refused(strategy, f"{folder} belongs to the operating system's package manager")
     reason = outside(situation, posixpath.join(folder, "file")) or situation.changes.writable(folder)
     return refused(strategy, f"{folder}: {reason}") if reason else None
 
@@ -88,7 +92,7 @@ def _edited(situation: Situation, path: str, shell: str) -> Action | Refusal:
 
 def propose_conda(situation: Situation) -> Proposal | Refusal:
     """Propose scripts in conda's activate.d."""
-    if situation.interpreter.kind != "conda":
+    if situation.interpreter is None or situation.interpreter.kind != "conda":
         return refused("conda", f"{situation.target.prefix} is no conda environment")
     folders = tuple(posixpath.join(situation.target.prefix, p) for p in ("etc", "etc/conda", "etc/conda/activate.d"))
     made = tuple(
@@ -127,7 +131,7 @@ def propose_env_file(situation: Situation) -> Proposal | Refusal:
         text = render_env("dotenv", VARIABLE, target.environment[VARIABLE])
     except CannotExpress as error:
         return refused("env-file", str(error))
-    path = posixpath.join(prefix, "gpudoctor.env")
+    path = situation.native.env_file if situation.native else posixpath.join(prefix, "gpudoctor.env")
     action = write_file(situation, path, text.encode(), "variables for whoever starts the service")
     scope = f"services that are told to read it: EnvironmentFile={path}, `docker run --env-file`, dotenv"
     risk = f"it holds the whole {VARIABLE}, which replaces any that the service sets itself"
@@ -135,7 +139,9 @@ def propose_env_file(situation: Situation) -> Proposal | Refusal:
 
 
 def propose_wrapper(situation: Situation) -> Proposal | Refusal:
-    """Propose a program beside the interpreter that sets the variable and becomes the interpreter."""
+    """Propose a program beside the one that is started, which sets the variable and becomes it."""
+    if situation.native and not situation.native.is_program:
+        return refused("wrapper", f"{situation.native.path} is no program that could be started")
     folder = posixpath.dirname(situation.target.executable)
     refusal = _own(situation, "wrapper", folder)
     if refusal is not None:
@@ -144,18 +150,14 @@ def propose_wrapper(situation: Situation) -> Proposal | Refusal:
         block=render_block("sh", situation.settings.directories),
         python=_quoted(situation.target.executable),
     )
-    path = posixpath.join(folder, "python-gpu")
-    action = write_file(
-        situation,
-        path,
-        text.encode("utf-8", "surrogateescape"),
-        "becomes the interpreter, with the variable",
-        mode=0o755,
-    )
+    path = f"{situation.target.executable}-gpu" if situation.native else posixpath.join(folder, "python-gpu")
+    whole = "program" if situation.native else "interpreter"
+    content = text.encode("utf-8", "surrogateescape")
+    action = write_file(situation, path, content, f"becomes the {whole}, with the variable", mode=0o755)
+    if isinstance(action, WriteFile) and action.former is not None and not action.former.startswith(_OURS):
+        return refused("wrapper", f"{path} is there already and is none of gpudoctor's")
     scope = f"programs that start {path} instead of {posixpath.basename(situation.target.executable)}"
-    return _proposal(
-        situation, "wrapper", scope, "it names the environment's folder, and does not move with it", (action,)
-    )
+    return _proposal(situation, "wrapper", scope, "it names folders, and does not move with them", (action,))
 
 
 def _quoted(path: str) -> str:
