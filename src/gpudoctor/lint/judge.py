@@ -1,0 +1,134 @@
+"""Files -> verdict: reads them, plans what an install would give, and asks every rule that files can break."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import msgspec
+
+from gpudoctor.lint.images import read_image
+from gpudoctor.lint.judge_libraries import judge_libraries
+from gpudoctor.lint.judge_machine import judge_driver, judge_gpus, judge_services
+from gpudoctor.lint.judge_packages import (
+    judge_clashes,
+    judge_disagreements,
+    judge_pairs,
+    judge_releases,
+)
+from gpudoctor.lint.judge_settings import judge_links, judge_puzzles, judge_settings
+from gpudoctor.lint.judge_unpinned import judge_unpinned
+from gpudoctor.lint.plan import make_plan
+from gpudoctor.lint.read import Environment, read_environments
+from gpudoctor.lint.rules import NOT_UNDERSTOOD, rules_by_id
+from gpudoctor.lint.scene import Scene
+from gpudoctor.lint.target import Target, with_files
+from gpudoctor.matrix.index import Matrix
+from gpudoctor.model.finding import Evaluation, Fail, Finding, Open, OpenQuestion
+from gpudoctor.rules.base import Rule
+from gpudoctor.rules.engine import Verdict, is_selected, sort_findings
+from gpudoctor.system.protocol import ReadSystem
+
+Judge = Callable[[Scene, dict[str, Rule]], Iterable[Evaluation]]
+
+# The rule that an open answer of each judge belongs to.
+_JUDGES: tuple[tuple[str, Judge], ...] = (
+    ("GPD472", judge_disagreements),
+    ("GPD402", judge_pairs),
+    ("GPD403", judge_clashes),
+    ("GPD474", judge_releases),
+    ("GPD471", judge_unpinned),
+    ("GPD201", judge_libraries),
+    ("GPD104", judge_driver),
+    ("GPD302", judge_gpus),
+    ("GPD651", judge_services),
+    ("GPD501", judge_settings),
+    ("GPD561", judge_links),
+    (NOT_UNDERSTOOD.id, lambda scene, _rules: judge_puzzles(scene)),
+)
+
+
+class LintResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What lint found.
+
+    Attributes:
+        verdict: The rules' answers.
+        files: Every file that was read, the named ones first.
+        python: Python version that was judged for, where one is known.
+    """
+
+    verdict: Verdict
+    files: tuple[str, ...]
+    python: str | None = None
+
+
+def lint_files(
+    system: ReadSystem,
+    matrix: Matrix,
+    paths: Sequence[str],
+    target: Target,
+    *,
+    select: Sequence[str] = (),
+    ignore: Sequence[str] = (),
+) -> LintResult:
+    """Judge dependency and container files. Nothing is installed, executed or fetched.
+
+    Args:
+        system: Where the files are.
+        matrix: The facts.
+        paths: Files and folders.
+        target: The machine that they are for.
+        select: Rule ids, names or beginnings of ids; only these. Empty means all.
+        ignore: The same; these not.
+
+    Raises:
+        InputFileError: A file cannot be read as what it is.
+    """
+    environments = read_environments(system, tuple(paths))
+    findings: dict[Finding, None] = {}
+    questions: dict[OpenQuestion, None] = {}
+    evaluations: dict[str, tuple[Evaluation, ...]] = {}
+    pythons: set[str | None] = set()
+    for environment in environments:
+        scene = make_scene(environment, matrix, target)
+        pythons.add(scene.target.python)
+        for rule_id, answers in ask_rules(scene):
+            evaluations[rule_id] = (*evaluations.get(rule_id, ()), *answers)
+            findings.update((e.finding, None) for e in answers if isinstance(e, Fail))
+            questions.update(
+                (OpenQuestion(rule=rule_id, reason=e.reason), None) for e in answers if isinstance(e, Open)
+            )
+    kept = [f for f in findings if is_selected(f, select, ignore)]
+    open_questions = tuple(q for q in questions if _is_wanted(q.rule, select, ignore))
+    verdict = Verdict(
+        findings=sort_findings(kept),
+        open=open_questions,
+        evaluations=evaluations,
+        required_open=bool(open_questions),
+    )
+    files = tuple(dict.fromkeys(f for e in environments for f in e.files))
+    return LintResult(verdict=verdict, files=files, python=pythons.pop() if len(pythons) == 1 else None)
+
+
+def make_scene(environment: Environment, matrix: Matrix, target: Target) -> Scene:
+    """Return what the rules are asked about."""
+    here = with_files(target, environment.parts)
+    images = tuple(read_image(matrix, i) for i in environment.parts.images)
+    plan = make_plan(environment.parts, images, matrix, here)
+    return Scene(parts=environment.parts, plan=plan, images=images, target=here, matrix=matrix)
+
+
+def ask_rules(scene: Scene) -> Iterable[tuple[str, tuple[Evaluation, ...]]]:
+    """Yield what each rule that files can break answers."""
+    rules = rules_by_id()
+    for rule_id, judge in _JUDGES:
+        yield rule_id, tuple(judge(scene, rules))
+
+
+def _is_wanted(rule_id: str, select: Sequence[str], ignore: Sequence[str]) -> bool:
+    rule = rules_by_id().get(rule_id)
+    names = (rule_id.lower(), rule.name if rule else "")
+
+    def named(wanted: Sequence[str]) -> bool:
+        return any(rule_id.startswith(w.strip().upper()) or w.strip().lower() in names for w in wanted if w.strip())
+
+    return (not select or named(select)) and not named(ignore)

@@ -1,0 +1,252 @@
+"""Shell scripts, and the shell lines of Dockerfiles and workflows: read by tree-sitter's grammar, never run."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from gpudoctor.lint.commands import Word, read_command
+from gpudoctor.lint.types import Parts, Puzzle, Setting
+from gpudoctor.model.finding import Location
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tree_sitter import Node, Parser
+
+Variables = dict[str, tuple[Word, ...]]
+
+WATCHED = ("LD_LIBRARY_PATH", "LD_PRELOAD")
+_DEEPEST = 8
+
+
+@lru_cache(maxsize=2)
+def parser_for(language: str) -> Parser:
+    """Return tree-sitter's parser of a language: `bash` or `dockerfile`."""
+    from importlib import import_module
+
+    import tree_sitter
+
+    grammar = import_module(f"tree_sitter_{language}")
+    with warnings.catch_warnings():
+        # Grammars built for older releases of tree-sitter hand their pointer over as a number.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return tree_sitter.Parser(tree_sitter.Language(grammar.language()))
+
+
+def parse_shell(text: str, file: str) -> Parts:
+    """Return the parts of a shell script."""
+    parts = Parts()
+    ShellReader(file, parts).read(text)
+    return parts
+
+
+class ShellReader:
+    """Walks a script in its order, with the values of the variables that are known so far.
+
+    Args:
+        file: Name of the file, for places.
+        parts: Gets what is found.
+        variables: Values known before.
+        first_line: Line of the file at which the script begins.
+        lasting: False where what is exported ends with the script (a RUN line).
+    """
+
+    def __init__(
+        self,
+        file: str,
+        parts: Parts,
+        variables: Variables | None = None,
+        first_line: int = 1,
+        *,
+        lasting: bool = True,
+        depth: int = 0,
+    ) -> None:
+        self.file = file
+        self.parts = parts
+        self.variables: Variables = {} if variables is None else variables
+        self.first_line = first_line
+        self.lasting = lasting
+        self.depth = depth
+        self._visits: dict[str, Callable[[Node], None]] = {
+            "command": self._command,
+            "variable_assignment": self._assignment,
+            "declaration_command": self._declaration,
+            "for_statement": self._loop,
+            "redirected_statement": self._redirected,
+            "ERROR": self._error,
+        }
+
+    def read(self, text: str) -> None:
+        """Read a script."""
+        source = text.encode("utf-8", "surrogateescape")
+        self._walk(parser_for("bash").parse(source).root_node)
+
+    def _walk(self, top: Node) -> None:
+        # Not by recursion: a generated script nests as deep as it likes.
+        waiting = [top]
+        while waiting:
+            node = waiting.pop()
+            visit = self._visits.get(node.type)
+            if visit is not None:
+                visit(node)
+            elif node.type != "heredoc_body":
+                waiting.extend(reversed(node.named_children))
+
+    def _place(self, node: Node) -> Location:
+        return Location(file=self.file, line=self.first_line + node.start_point[0])
+
+    def _error(self, node: Node) -> None:
+        text = _source(node)
+        if re.search(r"\b(install|LD_LIBRARY_PATH)\b", text):
+            self.parts.puzzles.append(
+                Puzzle(
+                    place=self._place(node), text=text.split("\n")[0], reason="the shell's grammar does not allow it"
+                )
+            )
+
+    # --- words ---
+
+    def _words(self, node: Node) -> tuple[Word, ...]:
+        """Return the words that a node becomes, known variables filled in."""
+        if node.type in ("simple_expansion", "expansion"):
+            value = self._value(node)
+            if value is not None:
+                return tuple(Word(part, word.known) for word in value for part in word.text.split() or [""])
+            return (Word(_source(node), known=False),)
+        if node.type == "string" and node.named_child_count == 1 and "[@]" in _source(node):
+            value = self._value(node.named_children[0])
+            if value is not None:
+                return value
+        return (self._word(node),)
+
+    def _value(self, node: Node) -> tuple[Word, ...] | None:
+        match = re.fullmatch(r"\$\{?([A-Za-z_]\w*)(\[[@*]\])?\}?", _source(node))
+        if match:
+            return self.variables.get(match[1])
+        default = re.fullmatch(r"\$\{([A-Za-z_]\w*):?[-=]([^{}$]*)\}", _source(node))
+        if default:
+            return self.variables.get(default[1]) or (Word(default[2]),)
+        return None
+
+    def _word(self, node: Node) -> Word:
+        if node.type in ("simple_expansion", "expansion"):
+            value = self._value(node)
+            if value is None:
+                return Word(_source(node), known=False)
+            return Word(" ".join(w.text for w in value), all(w.known for w in value))
+        if node.type in ("command_substitution", "process_substitution", "arithmetic_expansion"):
+            return Word(_source(node), known=False)
+        if node.type == "raw_string":
+            return Word(_source(node)[1:-1])
+        if node.type in ("string", "concatenation", "command_name", "translated_string"):
+            return self._joined(node)
+        text = _source(node)
+        return Word(re.sub(r"\\\n|\\(.)", lambda m: m[1] or "", text))
+
+    def _joined(self, node: Node) -> Word:
+        """Join the parts of a string or concatenation, keeping the text between them."""
+        quotes = 1 if node.type == "string" else 0
+        source = node.text or b""
+        texts, known, at = [], True, quotes
+        for child in node.named_children:
+            start, end = child.start_byte - node.start_byte, child.end_byte - node.start_byte
+            texts.append(source[at:start].decode("utf-8", "surrogateescape"))
+            word = self._word(child) if child.type != "string_content" else Word(_source(child))
+            texts.append(word.text)
+            known = known and word.known
+            at = end
+        texts.append(source[at : len(source) - quotes].decode("utf-8", "surrogateescape"))
+        return Word("".join(texts).replace("\\\n", ""), known)
+
+    # --- statements ---
+
+    def _command(self, node: Node) -> None:
+        words: list[Word] = []
+        for child in node.named_children:
+            if child.type in ("variable_assignment", "file_redirect", "herestring_redirect"):
+                continue
+            line = self._place(child).line
+            words.extend(msgspec.structs.replace(w, line=line) for w in self._words(child))
+        # Word splitting of an unquoted name: `$PY -m pip` with PY="python3 -X dev".
+        texts = [w.text for w in words]
+        if texts[:1] and texts[0].rpartition("/")[2] in ("bash", "sh", "dash") and "-c" in texts[:-1]:
+            self._nested(texts[texts.index("-c") + 1], node)
+        elif texts[:1] in (["echo"], ["printf"]) and re.match(r"\s*export\s", " ".join(texts[1:])):
+            self._nested(" ".join(texts[1:]), node)
+        elif texts[:1] != ["echo"]:
+            read_command(tuple(words), self._place(node), self.parts)
+
+    def _nested(self, text: str, node: Node) -> None:
+        if self.depth < _DEEPEST:
+            line = self._place(node).line or 1
+            ShellReader(
+                self.file, self.parts, dict(self.variables), line, lasting=self.lasting, depth=self.depth + 1
+            ).read(text)
+
+    def _assignment(self, node: Node) -> None:
+        name_node, value_node = node.child_by_field_name("name"), node.child_by_field_name("value")
+        if name_node is None:
+            return
+        name = _source(name_node)
+        value: tuple[Word, ...]
+        if value_node is None:
+            value = (Word(""),)
+        elif value_node.type == "array":
+            value = tuple(w for child in value_node.named_children for w in self._words(child))
+        else:
+            value = (self._word(value_node),)
+        if name in WATCHED and value_node is not None and self.lasting:
+            self._set(name, value, _source(value_node), node)
+        self.variables[name] = value
+
+    def _set(self, name: str, value: tuple[Word, ...], raw: str, node: Node) -> None:
+        quoted = raw[:1] == "'"
+        self.parts.settings.append(
+            Setting(
+                place=self._place(node),
+                name=name,
+                value=" ".join(w.text for w in value),
+                raw=raw.strip("\"'"),
+                expanded=not quoted,
+                inherited=name in self.variables,
+            )
+        )
+
+    def _declaration(self, node: Node) -> None:
+        for child in node.named_children:
+            if child.type == "variable_assignment":
+                self._assignment(child)
+
+    def _loop(self, node: Node) -> None:
+        """Read a loop's body once: with its only word, else with each of a few known ones."""
+        variable, body = node.child_by_field_name("variable"), node.child_by_field_name("body")
+        if variable is None or body is None:
+            return
+        name = _source(variable)
+        values = [w for child in node.children_by_field_name("value") for w in self._words(child)]
+        if not values or len(values) > 32 or not all(w.known for w in values[1:]):
+            values = values[:1] or [Word(f"${name}", known=False)]
+        for value in values:
+            self.variables[name] = (Word(value.text, value.known and "*" not in value.text),)
+            self._walk(body)
+
+    def _redirected(self, node: Node) -> None:
+        body = node.child_by_field_name("body")
+        if body is None:
+            return
+        self._walk(body)
+        words = _source(body).split()
+        for redirect in node.named_children:
+            if redirect.type == "heredoc_redirect" and words[:1] in (["bash"], ["sh"]):
+                for child in redirect.named_children:
+                    if child.type == "heredoc_body":
+                        self._nested(_source(child), child)
+
+
+def _source(node: Node) -> str:
+    return (node.text or b"").decode("utf-8", "surrogateescape")
