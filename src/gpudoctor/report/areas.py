@@ -31,12 +31,31 @@ class Area(msgspec.Struct, frozen=True):
 def summarize(report: Report, snapshot: Snapshot) -> tuple[Area, ...]:
     """Return the areas of a report, machine first."""
     consumers = tuple(dict.fromkeys(r.consumer for r in snapshot.resolutions))
-    return (
+    areas = (
         _driver_area(report, snapshot),
         *(_consumer_area(name, report, snapshot) for name in consumers),
         *_idle_areas(consumers, snapshot),
         _rest_area("packages", ("distribution", "target"), ("GPD3", "GPD4"), report, _packages_text(snapshot)),
         _rest_area("variables", ("variable", "library"), ("GPD5",), report, _variables_text(snapshot)),
+    )
+    return tuple(_with_ignored(area, report) for area in areas) if report.ignored else areas
+
+
+def _with_ignored(area: Area, report: Report) -> Area:
+    """Say so where an area would look clean only because its findings are ignored."""
+    count = sum(_area_of(item.finding) == area.name for item in report.ignored)
+    if not count:
+        return area
+    verdict = "note" if area.verdict == "ok" else area.verdict
+    return Area(area.name, verdict, f"{area.text}; {count} ignored by {report.config}")
+
+
+def _area_of(finding: Finding) -> str:
+    kind = finding.subject.kind
+    if kind == "consumer":
+        return finding.subject.name
+    return {"driver": "driver", "gpu": "driver", "host": "driver", "variable": "variables", "library": "variables"}.get(
+        kind, "packages"
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gpudoctor.report.escape import visible
+from gpudoctor.report.details import MOST_CHARACTERS, shown
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -16,6 +16,11 @@ Part = str | tuple[str, str]
 # From this width on nothing is wrapped: a pipe has no width, and grep wants a path in one piece.
 UNWRAPPED_WIDTH = 10_000
 _LEAST_WIDTH = 40
+
+
+# Wrapping a megabyte takes minutes, and such a name is broken or hostile. A command to be copied may be longer.
+_MOST_LABEL = 40
+_MOST_VERBATIM = 16_000
 
 
 class Canvas:
@@ -40,16 +45,18 @@ class Canvas:
 
     def row(self, *cells: tuple[str, str, int], value: Part, indent: int = 0) -> None:
         """Add cells of fixed width (text, style, columns), then a value that wraps in the columns left."""
-        padded = tuple((f"{visible(text):<{columns}}", style) for text, style, columns in cells)
+        padded = tuple(
+            (f"{shown(text, _MOST_LABEL):<{min(columns, _MOST_LABEL + 2)}}", style) for text, style, columns in cells
+        )
         self._add(padded, (value,), indent)
 
     def verbatim(self, text: str, indent: int = 0, style: str = "") -> None:
         """Add one line that is never wrapped: a command or a path to be copied."""
-        shown = " " * indent + visible(text)
+        line = " " * min(indent, 2 * _MOST_LABEL) + shown(text, _MOST_VERBATIM)
         if self._console is None:
-            self._lines.append(shown)
+            self._lines.append(line)
         else:
-            self._render(self._console, _styled(((shown, style),)))
+            self._render(self._console, _styled(((line, style),), _MOST_VERBATIM))
 
     def blank(self) -> None:
         """Add an empty line."""
@@ -65,10 +72,10 @@ class Canvas:
     def _add(self, head: tuple[Part, ...], parts: tuple[Part, ...], indent: int) -> None:
         before = " " * indent
         if self._console is None:
-            self._lines.append(before + "".join(visible(_content(p)) for p in (*head, *parts)))
+            self._lines.append(before + "".join(shown(_content(p)) for p in (*head, *parts)))
             return
         prefix = _styled((before, *head))
-        value = _styled(parts)
+        value = _styled(tuple((shown(_content(p)), "" if isinstance(p, str) else p[1]) for p in parts))
         for wrapped in value.wrap(self._console, max(self._width - len(prefix), 8), overflow="fold"):
             self._render(self._console, prefix + wrapped)
             prefix = _styled((" " * len(prefix),))
@@ -98,10 +105,10 @@ def _content(part: Part) -> str:
     return part if isinstance(part, str) else part[0]
 
 
-def _styled(parts: tuple[Part, ...]) -> Text:
+def _styled(parts: tuple[Part, ...], most: int = MOST_CHARACTERS) -> Text:
     from rich.text import Text
 
     text = Text()
     for part in parts:
-        text.append(visible(_content(part)), "" if isinstance(part, str) else part[1])
+        text.append(shown(_content(part), 5 * most), "" if isinstance(part, str) else part[1])
     return text

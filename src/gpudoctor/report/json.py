@@ -9,11 +9,24 @@ import msgspec
 from gpudoctor.model.finding import Report
 from gpudoctor.model.libs import libs_document
 from gpudoctor.model.snapshot import Snapshot
+from gpudoctor.system.protocol import encodable
 
 
 def render_document(document: Any) -> str:
     """Return any of our documents as JSON."""
-    return msgspec.json.format(msgspec.json.encode(document), indent=1).decode() + "\n"
+    try:
+        encoded = msgspec.json.encode(document)
+    except UnicodeEncodeError:  # a name from outside whose bytes are no UTF-8, which JSON cannot hold
+        encoded = msgspec.json.encode(_encodable(msgspec.to_builtins(document)))
+    return msgspec.json.format(encoded, indent=1).decode() + "\n"
+
+
+def _encodable(value: Any) -> Any:
+    if isinstance(value, str):
+        return encodable(value)
+    if isinstance(value, dict):
+        return {_encodable(key): _encodable(item) for key, item in value.items()}
+    return [_encodable(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def render_json(report: Report) -> str:

@@ -34,16 +34,37 @@ def render_check(
         canvas.blank()
     if report.open and not quiet:
         _open_questions(canvas, report)
+    if verbose and not quiet:
+        _ignored(canvas, report)
     if not quiet:
         _tail(canvas, report)
     return canvas.text()
+
+
+def render_findings(canvas: Canvas, findings: tuple[Finding, ...]) -> None:
+    """Add findings to a canvas, in the order given."""
+    for finding in findings:
+        _finding(canvas, finding)
+        canvas.blank()
+
+
+def render_tail(canvas: Canvas, report: Report, *, verbose: bool, quiet: bool) -> None:
+    """Add what was not judged, what was ignored, and the counts; nothing when quiet."""
+    if quiet:
+        return
+    if report.open:
+        _open_questions(canvas, report)
+    if verbose:
+        _ignored(canvas, report)
+    _tail(canvas, report)
 
 
 def _head(canvas: Canvas, report: Report, snapshot: Snapshot) -> None:
     target = report.target
     judged = target.binary or target.python or "no target"
     version = f" (Python {target.python_version})" if target.python_version else ""
-    canvas.line((f"gpudoctor {report.tool.version}", "bold"), f"  {judged}{version}")
+    settings = f", settings of {report.config}" if report.config else ""
+    canvas.line((f"gpudoctor {report.tool.version}", "bold"), f"  {judged}{version}{settings}")
     canvas.blank()
     areas = summarize(report, snapshot)
     columns = max(len(visible(a.name)) for a in areas) + 2
@@ -55,7 +76,10 @@ def _head(canvas: Canvas, report: Report, snapshot: Snapshot) -> None:
 
 def _finding(canvas: Canvas, finding: Finding) -> None:
     cause = f"  cause: {finding.cause}" if finding.cause else ""
-    canvas.line((finding.level, STYLES[finding.level]), (f" {finding.rule} {finding.name}", "bold"), (cause, "dim"))
+    where = f"  {finding.location.file}" if finding.location else ""
+    where += f":{finding.location.line}" if finding.location and finding.location.line else ""
+    title = (f" {finding.rule} {finding.name}", "bold")
+    canvas.line((finding.level, STYLES[finding.level]), title, where, (cause, "dim"))
     canvas.line(finding.message, indent=2)
     columns = max(_LEAST_LABEL_COLUMNS, *(len(visible(item.label)) for item in finding.evidence), 0) + 2
     for item in finding.evidence:
@@ -104,11 +128,23 @@ def _open_questions(canvas: Canvas, report: Report) -> None:
     canvas.blank()
 
 
+def _ignored(canvas: Canvas, report: Report) -> None:
+    for item in report.ignored:
+        where = f"{item.by.file}, line {item.by.line}" if item.by.line else item.by.file
+        until = f", until {item.until}" if item.until else ""
+        canvas.line(("ignored", "dim"), f" {item.finding.rule} {item.finding.name}: {item.finding.message}")
+        canvas.row(("because", "dim", _LEAST_LABEL_COLUMNS), value=f"{item.reason} ({where}{until})", indent=4)
+    if report.ignored:
+        canvas.blank()
+
+
 def _tail(canvas: Canvas, report: Report) -> None:
     counts = report.summary
     parts = [_count(counts.errors, "error"), _count(counts.warnings, "warning"), _count(counts.notes, "note")]
     if counts.open:
         parts.append(f"{counts.open} not judged")
+    if report.ignored:
+        parts.append(f"{len(report.ignored)} ignored by {report.config}")
     canvas.line((", ".join(parts), "bold"))
 
 

@@ -1,0 +1,161 @@
+"""A set of pins as text, and as what installers and image builders read."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Literal
+
+from gpudoctor.model.pins import Pin, PinsDocument
+from gpudoctor.report.canvas import STYLES, Canvas
+
+Style = Literal["text", "commands", "requirements", "constraints", "dockerfile"]
+
+_HEAD = "# Chosen by gpudoctor pins, matrix {version}, for {machine}."
+_BASE_IMAGE = "python:{python}-slim"
+
+
+def render_pins(
+    document: PinsDocument, *, python: str | None, verbose: bool, colored: bool, width: int, ascii_only: bool
+) -> str:
+    """Return a set, or why there is none, for people.
+
+    Args:
+        document: The set.
+        python: The interpreter that the commands install into; None for whichever is active.
+        verbose: Say of each package why it is there.
+        colored: Whether to colour.
+        width: Columns.
+        ascii_only: Whether the terminal shows only ASCII.
+    """
+    canvas = Canvas(colored=colored, width=width, ascii_only=ascii_only)
+    canvas.line(f"gpudoctor {document.tool.version}  pins for {_machine(document)}")
+    canvas.blank()
+    if document.conflict is not None:
+        _show_conflict(canvas, document)
+        return canvas.text()
+    _show_pins(canvas, document, verbose=verbose)
+    canvas.line("Install it:", indent=2)
+    for command in commands(document, python):
+        canvas.verbatim(command, indent=4)
+    _show_settings(canvas, document, python)
+    _show_judgement(canvas, document)
+    return canvas.text()
+
+
+def _machine(document: PinsDocument) -> str:
+    machine = document.machine
+    known = [f"Python {machine.python}", machine.platform]
+    known += [f"driver {machine.driver}" if machine.driver else "no driver known"]
+    known += [", ".join(machine.gpus) if machine.gpus else "no GPU known"]
+    return ", ".join(known)
+
+
+def _show_conflict(canvas: Canvas, document: PinsDocument) -> None:
+    conflict = document.conflict
+    if conflict is None:
+        return
+    between = " and ".join(", ".join(conflict.between).rsplit(", ", 1))
+    verb = "cannot be had together" if len(conflict.between) > 1 else "cannot be had"
+    canvas.line(("no set", STYLES["error"]), f"  {between} {verb}:")
+    for reason in conflict.reasons:
+        canvas.line(f"- {reason}", indent=4)
+    if conflict.facts:
+        canvas.line(f"facts: {', '.join(conflict.facts)}  (gpudoctor matrix show ID)", indent=4)
+
+
+def _show_pins(canvas: Canvas, document: PinsDocument, *, verbose: bool) -> None:
+    columns = max(len(pin.requirement) for pin in document.pins) + 2
+    for pin in document.pins:
+        notes = [*(["installed already"] if pin.kept else []), *([pin.index] if pin.index else [])]
+        why = pin.because if verbose else pin.because[:1]
+        canvas.row((pin.requirement, "bold", columns), value="; ".join((*notes, *why)), indent=2)
+    if document.left_to_installer:
+        canvas.line(f"and what they require besides: {', '.join(document.left_to_installer)}", indent=2)
+    canvas.blank()
+
+
+def _show_settings(canvas: Canvas, document: PinsDocument, python: str | None) -> None:
+    if not document.library_directories:
+        return
+    target = f" --python {shlex.quote(python)}" if python else ""
+    canvas.blank()
+    canvas.line("Then make the environment find its libraries, which are opened by bare name:", indent=2)
+    canvas.verbatim(f"gpudoctor fix{target} --apply", indent=4)
+    canvas.line(
+        f"or put {' and '.join(document.library_directories)} (below site-packages) on LD_LIBRARY_PATH before the "
+        "process starts; `gpudoctor env` prints it.",
+        indent=2,
+    )
+
+
+def _show_judgement(canvas: Canvas, document: PinsDocument) -> None:
+    if document.findings or document.open or document.verification:
+        canvas.blank()
+    for finding in document.findings:
+        canvas.line((finding.level, STYLES[finding.level]), f" {finding.rule}  {finding.message}", indent=2)
+    for question in document.open:
+        canvas.line(("not judged", STYLES["open"]), f"  {question.reason}", indent=2)
+    verification = document.verification
+    if verification is not None:
+        answer, style = {
+            True: ("accepts the set", "ok"),
+            False: ("refuses the set", "error"),
+            None: ("could not tell", "open"),
+        }[verification.accepted]
+        canvas.line((f"{verification.installer} {answer}", STYLES[style]), indent=2)
+        for line in verification.message.splitlines():
+            canvas.line(line, indent=4)
+
+
+# --- what others read ------------------------------------------------------------------------------------------------
+
+
+def commands(document: PinsDocument, python: str | None) -> tuple[str, ...]:
+    """Return the commands that install a set with uv: one for each index."""
+    target = f"--python {shlex.quote(python)} " if python else ""
+    lines = []
+    for index in _indexes(document):
+        chosen = " ".join(shlex.quote(pin.requirement) for pin in document.pins if pin.index == index)
+        lines.append(f"uv pip install {target}--index-url {index} {chosen}")
+    rest = " ".join(shlex.quote(pin.requirement) for pin in document.pins if pin.index is None)
+    return (*lines, f"uv pip install {target}{rest}") if rest else tuple(lines)
+
+
+def render_as(document: PinsDocument, style: Style, python: str | None) -> str:
+    """Return a set for installers or image builders; see Style."""
+    if style == "commands":
+        return "".join(f"{command}\n" for command in commands(document, python))
+    if style == "dockerfile":
+        return _dockerfile(document)
+    lines = [_head(document)]
+    lines += [f"--extra-index-url {index}" for index in _indexes(document) if style == "requirements"]
+    lines += [pin.requirement if style == "requirements" else f"{pin.package}{pin.condition}" for pin in document.pins]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _head(document: PinsDocument) -> str:
+    return _HEAD.format(version=document.matrix_version, machine=_machine(document))
+
+
+def _indexes(document: PinsDocument) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(pin.index for pin in document.pins if pin.index))
+
+
+def _dockerfile(document: PinsDocument) -> str:
+    """The wheels bring all of CUDA that is needed, and the container runtime brings the driver: no CUDA image."""
+    short = ".".join(document.machine.python.split(".")[:2])
+    site = f"/opt/venv/lib/python{short}/site-packages"
+    lines = [_head(document), f"FROM {_BASE_IMAGE.format(python=short)}", "RUN python -m venv /opt/venv"]
+    for index in _indexes(document):
+        lines.append(_run_pip([p for p in document.pins if p.index == index], f" --index-url {index}"))
+    lines.append(_run_pip([p for p in document.pins if p.index is None], ""))
+    settings = ["PATH=/opt/venv/bin:$PATH", "NVIDIA_VISIBLE_DEVICES=all", "NVIDIA_DRIVER_CAPABILITIES=compute,utility"]
+    if document.library_directories:
+        settings.append(f"LD_LIBRARY_PATH={':'.join(f'{site}/{folder}' for folder in document.library_directories)}")
+    lines.append("ENV " + " \\\n    ".join(settings))
+    return "\n".join(lines) + "\n"
+
+
+def _run_pip(pins: list[Pin], option: str) -> str:
+    wanted = " \\\n    ".join(shlex.quote(pin.requirement) for pin in pins)
+    return f"RUN /opt/venv/bin/pip install --no-cache-dir{option} \\\n    {wanted}"
