@@ -1,0 +1,185 @@
+"""`gpudoctor pins`: the newest versions that work together here, or why there are none."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gpudoctor.cli.common import (
+    ASSUME,
+    OUTPUT,
+    AssumeDriverOption,
+    AssumeGpuOption,
+    Color,
+    ColorOption,
+    MatrixOption,
+    OutputOption,
+    PlainFormat,
+    PlainFormatOption,
+    PythonOption,
+    SnapshotOption,
+    VerboseOption,
+    emit,
+    rendering,
+    request_for,
+    say,
+    take_or_read,
+)
+
+if TYPE_CHECKING:
+    from gpudoctor.model.pins import PinsDocument
+
+SET = "The set"
+
+
+class As(str, Enum):
+    """What to print of a set."""
+
+    TEXT = "text"
+    COMMANDS = "commands"
+    REQUIREMENTS = "requirements"
+    CONSTRAINTS = "constraints"
+    DOCKERFILE = "dockerfile"
+
+
+def pins(
+    packages: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PACKAGE...",
+            help="Packages that are wanted, the most important first: faster-whisper, whisperx, 'torch>=2.6'.",
+            show_default=False,
+        ),
+    ],
+    python: PythonOption = None,
+    snapshot: SnapshotOption = None,
+    python_version: Annotated[
+        str | None,
+        typer.Option(
+            "--python-version",
+            metavar="VERSION",
+            help="Choose for this Python, such as 3.11, instead of the judged environment's.",
+            rich_help_panel=ASSUME,
+        ),
+    ] = None,
+    platform: Annotated[
+        str | None,
+        typer.Option(
+            "--platform",
+            metavar="NAME",
+            help="Choose for this platform (linux-x86_64, linux-aarch64, windows-x86_64) instead of this machine's.",
+            rich_help_panel=ASSUME,
+        ),
+    ] = None,
+    assume_driver: AssumeDriverOption = None,
+    assume_gpu: AssumeGpuOption = None,
+    matrix_file: MatrixOption = None,
+    keep: Annotated[
+        bool,
+        typer.Option(
+            "--keep", help="Keep the versions that are installed where the set allows it.", rich_help_panel=SET
+        ),
+    ] = False,
+    package_index: Annotated[
+        bool,
+        typer.Option(
+            "--package-index",
+            help="Leave out builds of torch that only PyTorch's own index has.",
+            rich_help_panel=SET,
+        ),
+    ] = False,
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify",
+            help="Ask `uv pip compile`, or pip's dry run, whether the set can be installed. Uses the network.",
+            rich_help_panel=SET,
+        ),
+    ] = False,
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="Exit status 3 when the driver or the GPU is not known.", rich_help_panel=SET),
+    ] = False,
+    printed_as: Annotated[
+        As, typer.Option("--as", help="Print the set as this instead of for people.", rich_help_panel=OUTPUT)
+    ] = As.TEXT,
+    report_format: PlainFormatOption = PlainFormat.TEXT,
+    output: OutputOption = None,
+    verbose: VerboseOption = False,
+    color: ColorOption = Color.AUTO,
+) -> int:
+    """Choose the newest versions that work together here, or on an assumed machine; or say why there are none.
+
+    Chosen by the compatibility matrix, without network: what each release requires, pairs with and opens while
+    running, which GPUs its build has code for, and which driver that needs. Exit status 1 when there is no set.
+
+    Examples:
+      gpudoctor pins faster-whisper
+
+      gpudoctor pins faster-whisper whisperx 'torch>=2.6' --assume-driver 580.65.06 --assume-gpu "RTX 5090"
+
+      gpudoctor pins whisperx --keep --verify
+
+      gpudoctor pins faster-whisper --python-version 3.12 --as dockerfile -o Dockerfile
+    """
+    from gpudoctor.matrix.load import load_matrix
+    from gpudoctor.model.errors import UsageError
+    from gpudoctor.pins.document import make_document
+    from gpudoctor.pins.judged import judge_pins
+    from gpudoctor.pins.resolve import choose
+    from gpudoctor.pins.wishes import machine_of, parse_wishes, releases_installed
+
+    if printed_as is not As.TEXT and report_format is not PlainFormat.TEXT:
+        raise UsageError("--as and --format cannot be given together")
+    matrix = load_matrix(matrix_file)
+    wishes = parse_wishes(packages)
+    taken = take_or_read(
+        matrix, snapshot, request_for(python=python, assume_driver=assume_driver, assume_gpu=assume_gpu)
+    )
+    machine = machine_of(matrix, taken, python_version=python_version, platform=platform)
+    installed = releases_installed(taken)
+    outcome = choose(matrix, machine, wishes, installed=installed if keep else None, from_package_index=package_index)
+    document = make_document(matrix, machine, wishes, outcome, installed=installed, strict=strict)
+    if document.pins:
+        document = judge_pins(matrix, machine, document)
+    if document.pins and verify:
+        document = _verified(document)
+    if report_format is PlainFormat.JSON:
+        from gpudoctor.report.json import render_document
+
+        emit(render_document(document), output, encoding="utf-8")
+    elif printed_as is As.TEXT:
+        emit(_text(document, python, output, verbose=verbose, color=color), output)
+    else:
+        _print_as(document, printed_as, python, output)
+    return document.exit_status
+
+
+def _verified(document: PinsDocument) -> PinsDocument:
+    from gpudoctor.pins.document import with_verification
+    from gpudoctor.pins.verify import verify
+    from gpudoctor.system.real import RealSystem
+
+    say("asking the package index; this takes seconds to minutes")
+    return with_verification(document, verify(document, RealSystem().environ()))
+
+
+def _text(document: PinsDocument, python: str | None, output: str | None, *, verbose: bool, color: Color) -> str:
+    from gpudoctor.report.pins import render_pins
+
+    colored, width, ascii_only = rendering(color, output)
+    return render_pins(document, python=python, verbose=verbose, colored=colored, width=width, ascii_only=ascii_only)
+
+
+def _print_as(document: PinsDocument, printed_as: As, python: str | None, output: str | None) -> None:
+    """Print what another program reads; where there is no set, say why on standard error and write nothing."""
+    from gpudoctor.report.pins import render_as
+
+    if document.conflict is not None:
+        say(f"no set: {'; '.join(document.conflict.reasons)}")
+        return
+    for question in document.open:
+        say(question.reason)
+    emit(render_as(document, printed_as.value, python), output, encoding="utf-8")

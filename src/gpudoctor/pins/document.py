@@ -1,0 +1,136 @@
+"""A chosen set, or its absence, as the document that all formats show."""
+
+from __future__ import annotations
+
+import msgspec
+
+from gpudoctor import __version__
+from gpudoctor.matrix.claims import HasGpuCode, NeedsLibrary, PairsWith, Requires
+from gpudoctor.matrix.index import Matrix
+from gpudoctor.model.finding import OpenQuestion, Tool
+from gpudoctor.model.pins import (
+    PINS_SCHEMA_VERSION,
+    Pin,
+    PinsConflict,
+    PinsDocument,
+    PinsMachine,
+    Verification,
+)
+from gpudoctor.pins.types import Chosen, Conflict, Machine, Wish
+
+EXIT_NO_SET = 1
+EXIT_OPEN = 3
+TORCH_INDEX = "https://download.pytorch.org/whl/"
+
+
+def make_document(
+    matrix: Matrix,
+    machine: Machine,
+    wishes: tuple[Wish, ...],
+    outcome: Chosen | Conflict,
+    *,
+    installed: dict[str, str],
+    strict: bool = False,
+) -> PinsDocument:
+    """Return the document of a set, or of its absence.
+
+    Args:
+        matrix: By which facts.
+        machine: What it is for.
+        wishes: What was asked for.
+        outcome: What was found.
+        installed: Releases that are installed, by package.
+        strict: Give exit status 3 when something could not be judged.
+    """
+    chosen = outcome if isinstance(outcome, Chosen) else None
+    pins = _pins(matrix, chosen, wishes, installed) if chosen else ()
+    questions = _open_questions(machine)
+    return PinsDocument(
+        schema_version=PINS_SCHEMA_VERSION,
+        tool=Tool(name="gpudoctor", version=__version__),
+        matrix_version=matrix.version,
+        machine=PinsMachine(
+            python=machine.python,
+            platform=machine.platform,
+            driver=machine.driver,
+            gpus=tuple(name for name, _ in machine.gpus),
+        ),
+        pins=pins,
+        left_to_installer=chosen.left if chosen else (),
+        library_directories=_library_directories(matrix, machine, chosen) if chosen else (),
+        conflict=None if isinstance(outcome, Chosen) else _conflict(outcome),
+        open=questions,
+        facts=outcome.facts,
+        exit_status=_status(outcome, strict=strict and bool(questions)),
+    )
+
+
+def with_verification(document: PinsDocument, verification: Verification) -> PinsDocument:
+    """Return a document with what an installer said of its set."""
+    status = EXIT_NO_SET if verification.accepted is False else document.exit_status
+    return msgspec.structs.replace(document, verification=verification, exit_status=status)
+
+
+def _status(outcome: Chosen | Conflict, *, strict: bool) -> int:
+    if isinstance(outcome, Conflict):
+        return EXIT_NO_SET
+    return EXIT_OPEN if strict else 0
+
+
+def _pins(matrix: Matrix, chosen: Chosen, wishes: tuple[Wish, ...], installed: dict[str, str]) -> tuple[Pin, ...]:
+    extras = {wish.package: wish.extras for wish in wishes}
+    stack = _stack(matrix)
+    return tuple(
+        Pin(
+            package=c.package,
+            version=c.release,
+            exact=c.package in extras or c.package in stack or c.package.startswith(("nvidia-", "cuda-")),
+            extras=extras.get(c.package, ()),
+            index=f"{TORCH_INDEX}{c.build}" if c.build else None,
+            kept=installed.get(c.package) == c.release,
+            because=chosen.because.get(c.package, ()),
+        )
+        for c in chosen.candidates
+    )
+
+
+def _stack(matrix: Matrix) -> frozenset[str]:
+    """Return the packages that a release must be named of: those with GPU code, and those that are built on one."""
+    facts = matrix.data.facts
+    core = {f.subject for f in facts if isinstance(f.claim, (HasGpuCode, NeedsLibrary, PairsWith))}
+    built_on = {f.subject for f in facts if isinstance(f.claim, Requires) and f.claim.package in core}
+    return frozenset(core | built_on)
+
+
+def _conflict(conflict: Conflict) -> PinsConflict:
+    return PinsConflict(between=conflict.between, reasons=conflict.reasons, facts=conflict.facts)
+
+
+def _open_questions(machine: Machine) -> tuple[OpenQuestion, ...]:
+    missing = [
+        f"no {what} is known, so nothing was judged against one; {option} judges for the machine that it will run on"
+        for what, option, known in (
+            ("driver", "--assume-driver RELEASE", machine.driver is not None),
+            ("GPU", "--assume-gpu NAME", bool(machine.gpus)),
+        )
+        if not known
+    ]
+    return tuple(OpenQuestion(rule="pins", reason=reason) for reason in missing)
+
+
+def _library_directories(matrix: Matrix, machine: Machine, chosen: Chosen) -> tuple[str, ...]:
+    """Return the folders of the wheels that a package of the set opens by bare name and never searches.
+
+    torch is left out: it loads its own by path, before anything else opens them.
+    """
+    versions = {c.package: c.version for c in chosen.candidates}
+    found: dict[str, None] = {}
+    for candidate in chosen.candidates:
+        for _, claim in matrix.facts(
+            candidate.package, NeedsLibrary, candidate.release, machine.platform, machine.python
+        ):
+            family = matrix.families.get(claim.library)
+            for provider in family.providers if family and claim.provided_by else ():
+                if provider.distribution == claim.provided_by and provider.distribution in versions:
+                    found.setdefault(provider.directory)
+    return tuple(found)

@@ -1,0 +1,141 @@
+"""`gpudoctor pins`, as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jsonschema
+import pytest
+from packaging.requirements import Requirement
+
+from support.command import gpudoctor
+
+ROOT = Path(__file__).resolve().parents[2]
+SCHEMA = json.loads((ROOT / "compat/schema/pins.json").read_text())
+ASSUMED = ("--python-version", "3.11", "--platform", "linux-x86_64", "--assume-driver", "550.54.15")
+RTX_3090 = (*ASSUMED, "--assume-gpu", "RTX 3090")
+
+
+def pins(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return gpudoctor("pins", *arguments)
+
+
+def test_a_set_with_its_commands_and_settings() -> None:
+    done = pins("faster-whisper", *RTX_3090)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "ctranslate2==4." in done.stdout
+    assert "uv pip install faster-whisper==" in done.stdout
+    assert "gpudoctor fix --apply" in done.stdout
+    assert "nvidia/cublas/lib" in done.stdout
+
+
+def test_the_document_is_of_its_schema() -> None:
+    done = pins("faster-whisper", *RTX_3090, "--format", "json")
+    document = json.loads(done.stdout)
+    jsonschema.validate(document, SCHEMA)
+    assert document["machine"] == {
+        "python": "3.11",
+        "platform": "linux-x86_64",
+        "driver": "550.54.15",
+        "gpus": ["NVIDIA GeForce RTX 3090"],
+    }
+    assert document["library_directories"] == ["nvidia/cublas/lib"]
+    assert document["findings"] == []
+    exact = {pin["package"] for pin in document["pins"] if pin["exact"]}
+    assert {"faster-whisper", "ctranslate2", "nvidia-cublas-cu12"} <= exact
+
+
+def test_no_set_is_status_1_and_says_why() -> None:
+    done = pins("whisperx==3.4.2", *RTX_3090)
+    assert done.returncode == 1
+    assert "no set  whisperx==3.4.2 cannot be had:" in done.stdout
+    assert "requires ctranslate2<4.5.0" in done.stdout
+    document = json.loads(pins("whisperx==3.4.2", *RTX_3090, "--format", "json").stdout)
+    jsonschema.validate(document, SCHEMA)
+    assert document["exit_status"] == 1
+    assert document["pins"] == []
+
+
+def test_nothing_known_of_the_machine_is_said_and_strict_insists() -> None:
+    plain = pins("faster-whisper", "--python-version", "3.11")
+    assert plain.returncode == 0
+    assert plain.stdout.count("not judged") == 2
+    assert pins("faster-whisper", "--python-version", "3.11", "--strict").returncode == 3
+
+
+def test_requirements_are_read_by_installers() -> None:
+    done = pins("faster-whisper", "torch", *ASSUMED, "--assume-gpu", "GTX 1080 Ti", "--as", "requirements")
+    assert done.returncode == 0
+    lines = [line for line in done.stdout.splitlines() if not line.startswith("#")]
+    assert lines[0].startswith("--extra-index-url https://download.pytorch.org/whl/cu12")
+    names = {Requirement(line).name for line in lines[1:]}
+    assert {"faster-whisper", "torch", "ctranslate2"} <= names
+    constraints = pins("faster-whisper", *RTX_3090, "--as", "constraints").stdout
+    assert all(Requirement(line) for line in constraints.splitlines() if not line.startswith("#"))
+
+
+def test_dockerfile_lines_pass_our_own_lint(tmp_path: Path) -> None:
+    done = pins("faster-whisper", *RTX_3090, "--as", "dockerfile", "-o", str(tmp_path / "Dockerfile"))
+    assert (done.returncode, done.stdout) == (0, "")
+    text = (tmp_path / "Dockerfile").read_text()
+    assert "FROM python:3.11-slim" in text
+    assert "LD_LIBRARY_PATH=/opt/venv/lib/python3.11/site-packages/nvidia/cublas/lib" in text
+    judged = gpudoctor("lint", tmp_path / "Dockerfile", "--assume-driver", "550.54.15", "--assume-gpu", "RTX 3090")
+    assert judged.returncode == 0, judged.stdout
+
+
+def test_commands_quote_what_a_shell_would_read() -> None:
+    done = pins("faster-whisper", *RTX_3090, "--as", "commands")
+    told = subprocess.run(
+        ["sh", "-c", f"uv() {{ printf '%s\\n' \"$@\"; }}; {done.stdout}"], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    assert told[:2] == ["pip", "install"]
+    assert all(Requirement(word) for word in told[2:])
+
+
+def test_as_without_a_set_writes_nothing(tmp_path: Path) -> None:
+    done = pins("whisperx==3.4.2", *RTX_3090, "--as", "requirements", "-o", str(tmp_path / "r.txt"))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("gpudoctor: no set: ")
+    assert not (tmp_path / "r.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("numpi",), "numpi: the matrix knows no releases of it"),
+        (("torch @ https://example.com/torch.whl",), "neither an address nor a marker"),
+        (("torch; python_version > '3'",), "neither an address nor a marker"),
+        (("torch", "Torch>=2"), "torch: named twice"),
+        (("\x1b[31mtorch",), "expected a package"),
+        (("torch", "--python-version", "three"), "expected a version such as 3.11"),
+        (("torch", "--platform", "amiga"), "expected one of linux-x86_64"),
+        (("torch", "--assume-gpu", "Voodoo 2"), "no such GPU"),
+        (("torch", "--as", "commands", "--format", "json"), "cannot be given together"),
+        ((), "Missing argument"),
+    ],
+)
+def test_wrong_usage_is_one_sentence(arguments: tuple[str, ...], words: str) -> None:
+    done = pins(*arguments)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "\x1b" not in done.stderr
+
+
+def test_keep_prefers_what_is_installed(tmp_path: Path) -> None:
+    env = tmp_path / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", env], check=True)
+    site = next((env / "lib").glob("python3*")) / "site-packages"
+    info = site / "ctranslate2-4.7.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: ctranslate2\nVersion: 4.7.0\n")
+    (info / "RECORD").write_text("")
+    kept = json.loads(pins("faster-whisper", "--python", str(env), *RTX_3090, "--keep", "--format", "json").stdout)
+    chosen = {pin["package"]: pin for pin in kept["pins"]}
+    assert (chosen["ctranslate2"]["version"], chosen["ctranslate2"]["kept"]) == ("4.7.0", True)
+    newest = json.loads(pins("faster-whisper", "--python", str(env), *RTX_3090, "--format", "json").stdout)
+    assert {pin["package"]: pin for pin in newest["pins"]}["ctranslate2"]["version"] != "4.7.0"
