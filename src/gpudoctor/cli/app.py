@@ -27,8 +27,13 @@ COMMANDS = {
     "run": ("run", "run"),
     "env": ("env", "env"),
     "fix": ("fix", "fix"),
+    "bench": ("bench", "bench"),
+    "explain": ("explain", "explain"),
     "snapshot": ("snapshot", "snapshot"),
     "lock": ("lock", "lock"),
+    "diff": ("diff", "diff"),
+    "lint": ("lint", "lint"),
+    "pins": ("pins", "pins"),
     "rule": ("rule", "rule"),
     "matrix": ("matrix", "app"),
 }
@@ -68,7 +73,8 @@ def build_app(names: Iterable[str] = tuple(COMMANDS)) -> typer.Typer:
         if isinstance(command, typer.Typer):
             app.add_typer(command, name=name)
         else:
-            app.command(name, context_settings=getattr(imported, "CONTEXT_SETTINGS", None))(command)
+            settings = getattr(imported, "CONTEXT_SETTINGS", None)
+            app.command(name, cls=getattr(imported, "COMMAND_CLASS", None), context_settings=settings)(command)
     return app
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
 from gpudoctor.cli.common import (
     OUTPUT,
+    AnchorOption,
     AssumeDriverOption,
     AssumeGpuOption,
+    BenchOption,
     BinaryOption,
     Color,
     ColorOption,
@@ -20,17 +22,27 @@ from gpudoctor.cli.common import (
     FormatOption,
     ForOption,
     MatrixOption,
+    ModelOption,
     OutputOption,
     PythonOption,
     SnapshotOption,
     VerboseOption,
-    emit,
     rendering,
     request_for,
     take_or_read,
 )
+from gpudoctor.cli.configured import (
+    ConfigOption,
+    NoConfigOption,
+    Wishes,
+    apply_project,
+    find_project,
+    wishes_of,
+)
+from gpudoctor.cli.formats import print_report
 
 if TYPE_CHECKING:
+    from gpudoctor.model.finding import Report
     from gpudoctor.model.snapshot import Snapshot
     from gpudoctor.rules.base import Rule
 
@@ -46,6 +58,7 @@ def check(
     snapshot: SnapshotOption = None,
     assume_driver: AssumeDriverOption = None,
     assume_gpu: AssumeGpuOption = None,
+    model: ModelOption = None,
     matrix_file: MatrixOption = None,
     against: Annotated[
         str | None,
@@ -61,12 +74,19 @@ def check(
         ),
     ] = False,
     fail_on: Annotated[
-        FailOn, typer.Option("--fail-on", help="Least level that gives exit status 1.", rich_help_panel=VERDICT)
-    ] = FailOn.ERROR,
+        Optional[FailOn],  # noqa: UP045 - typer reads it at run time
+        typer.Option(
+            "--fail-on", help="Least level that gives exit status 1. Default: error.", rich_help_panel=VERDICT
+        ),
+    ] = None,
     strict: Annotated[
-        bool,
-        typer.Option("--strict", help="Exit status 3 when something could not be judged.", rich_help_panel=VERDICT),
-    ] = False,
+        Optional[bool],  # noqa: UP045 - typer reads it at run time
+        typer.Option(
+            "--strict/--no-strict",
+            help="Exit status 3 when something could not be judged. Default: no.",
+            rich_help_panel=VERDICT,
+        ),
+    ] = None,
     select: Annotated[
         list[str] | None,
         typer.Option(
@@ -77,8 +97,12 @@ def check(
         list[str] | None,
         typer.Option("--ignore", metavar="ID", help="Leave out these rules.", rich_help_panel=VERDICT),
     ] = None,
+    config: ConfigOption = None,
+    no_config: NoConfigOption = False,
     report_format: FormatOption = Format.TEXT,
     output: OutputOption = None,
+    anchor: AnchorOption = None,
+    bench: BenchOption = None,
     quiet: Annotated[
         bool, typer.Option("-q", "--quiet", help="Print findings only; nothing when clean.", rich_help_panel=OUTPUT)
     ] = False,
@@ -96,16 +120,24 @@ def check(
 
       gpudoctor check --assume-driver 550.54.15 --assume-gpu "RTX 3090" --strict
 
+      gpudoctor check --model large-v3:float16 --model large-v3-turbo
+
       gpudoctor check --deep --env-file /etc/default/asr
 
       gpudoctor check --against gpudoctor.lock
     """
+    import msgspec
+
     from gpudoctor.matrix.load import load_matrix
     from gpudoctor.model.errors import UsageError
+    from gpudoctor.probes.planned import parse_models
     from gpudoctor.report.build import build_report
     from gpudoctor.rules.engine import judge
     from gpudoctor.rules.registry import RULES
 
+    project = find_project(config, no_config)
+    said = Wishes(consumers, env, env_file, assume_driver, assume_gpu, matrix_file)
+    consumers, env, env_file, assume_driver, assume_gpu, matrix_file = wishes_of(project, said, snapshot=snapshot)
     matrix = load_matrix(matrix_file)
     request = request_for(
         python=python,
@@ -118,15 +150,19 @@ def check(
     )
     if deep and (snapshot is not None or binary is not None):
         raise UsageError("--deep runs a Python environment of this machine; leave out --snapshot and --binary")
+    planned = parse_models(matrix, tuple(model or ()))
     taken = take_or_read(matrix, snapshot, request)
+    if planned:
+        taken = msgspec.structs.replace(taken, models=planned)
     rules = RULES
     if against is not None:
         from gpudoctor.cli.lock import locked_rules
 
         rules = (*RULES, *locked_rules(against, taken, consumers=tuple(consumers or ()), live=snapshot is None))
     if snapshot is None:
-        rules = (*rules, *_repair_rules(taken))
-    selected, ignored = tuple(select or ()), tuple(ignore or ())
+        rules = (*rules, *_repair_rules(taken, binary))
+    settled = project.settled if project else None
+    selected, ignored = tuple(select or (settled.select if settled else ())), tuple(ignore or ())
     verdict = judge(taken, matrix, selected, ignored, rules)
     if deep:
         from gpudoctor.canary.deep import deepen
@@ -136,25 +172,35 @@ def check(
         system = RealSystem()
         target = find_process(system, request)
         verdict = deepen(system, matrix, target, taken, verdict, select=selected, ignore=ignored)
-    report = build_report(verdict, taken, matrix, fail_on=fail_on.value, strict=strict, binary=binary)
-    if report_format is Format.JSON:
-        from gpudoctor.report.json import render_json
-
-        emit(render_json(report), output, encoding="utf-8")
-    else:
-        from gpudoctor.report.text import render_check
-
-        colored, width, ascii_only = rendering(color, output)
-        emit(
-            render_check(
-                report, taken, verbose=verbose, quiet=quiet, colored=colored, width=width, ascii_only=ascii_only
-            ),
-            output,
-        )
+    partial = bool(said.consumers) or binary is not None
+    verdict = apply_project(project, verdict, select=tuple(select or ()), ignore=ignored, partial=partial)
+    least = fail_on.value if fail_on else (settled.fail_on if settled else None) or "error"
+    strict = strict if strict is not None else bool(settled and settled.strict)
+    report = build_report(verdict, taken, matrix, fail_on=least, strict=strict, binary=binary)
+    print_report(
+        report,
+        report_format,
+        output,
+        text=lambda: _as_text(report, taken, verbose, quiet, color, output),
+        snapshot=taken,
+        fail_on=least,
+        anchor=anchor,
+        lock=against,
+        bench=bench,
+    )
     return report.summary.exit_status
 
 
-def _repair_rules(taken: Snapshot) -> tuple[Rule, ...]:
+def _as_text(report: Report, taken: Snapshot, verbose: bool, quiet: bool, color: Color, output: str | None) -> str:
+    from gpudoctor.report.text import render_check
+
+    colored, width, ascii_only = rendering(color, output)
+    return render_check(
+        report, taken, verbose=verbose, quiet=quiet, colored=colored, width=width, ascii_only=ascii_only
+    )
+
+
+def _repair_rules(taken: Snapshot, binary: str | None) -> tuple[Rule, ...]:
     """Return the rule on repairs that were killed, where this user ever made one."""
     from gpudoctor.fix.places import has_journals
     from gpudoctor.model.fact import value_of
@@ -162,8 +208,14 @@ def _repair_rules(taken: Snapshot) -> tuple[Rule, ...]:
 
     system = RealSystem()
     interpreter = value_of(taken.interpreter)
-    if interpreter is None or not has_journals(system, system.environ()):
+    if (interpreter is None and binary is None) or not has_journals(system, system.environ()):
         return ()
     from gpudoctor.fix.rules import bound_rules
+
+    if interpreter is None or binary is not None:
+        from gpudoctor.fix.native import native_path
+
+        path = native_path(system, binary or "")
+        return bound_rules(system, system.environ(), path, path, "--binary")
 
     return bound_rules(system, system.environ(), interpreter.prefix, interpreter.executable)

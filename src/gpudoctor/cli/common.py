@@ -27,7 +27,19 @@ class Color(str, Enum):
 
 
 class Format(str, Enum):
-    """Report formats."""
+    """Formats of a report: of `check` and `lint`."""
+
+    TEXT = "text"
+    JSON = "json"
+    SARIF = "sarif"
+    JUNIT = "junit"
+    GITHUB = "github"
+    MARKDOWN = "markdown"
+    HTML = "html"
+
+
+class PlainFormat(str, Enum):
+    """Formats of what is no report: of `libs`, `fix`."""
 
     TEXT = "text"
     JSON = "json"
@@ -115,6 +127,15 @@ AssumeGpuOption = Annotated[
         rich_help_panel=ASSUME,
     ),
 ]
+ModelOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model",
+        metavar="NAME[:TYPE[:BATCH]]",
+        help="Judge whether this model fits into GPU memory: large-v3:float16. Repeatable: several share a GPU.",
+        rich_help_panel=TARGET,
+    ),
+]
 MatrixOption = Annotated[
     str | None,
     typer.Option(
@@ -124,7 +145,36 @@ MatrixOption = Annotated[
         rich_help_panel=ASSUME,
     ),
 ]
-FormatOption = Annotated[Format, typer.Option("--format", help="Report format.", rich_help_panel=OUTPUT)]
+FormatOption = Annotated[
+    Format,
+    typer.Option(
+        "--format",
+        metavar="FORMAT",
+        help="text, json, sarif, junit, github (workflow annotations, and a Markdown summary in $GITHUB_STEP_SUMMARY), "
+        "markdown or html.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+PlainFormatOption = Annotated[PlainFormat, typer.Option("--format", help="Output format.", rich_help_panel=OUTPUT)]
+AnchorOption = Annotated[
+    str | None,
+    typer.Option(
+        "--anchor",
+        metavar="FILE",
+        help="sarif, github: the file that findings which stand in no file are shown at. Default: the lock, "
+        "pyproject.toml or requirements.txt of the current folder.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+BenchOption = Annotated[
+    str | None,
+    typer.Option(
+        "--bench",
+        metavar="FILE",
+        help="html: also show the chart of this benchmark (`gpudoctor bench --format json -o FILE`).",
+        rich_help_panel=OUTPUT,
+    ),
+]
 OutputOption = Annotated[
     str | None,
     typer.Option(

@@ -8,11 +8,11 @@ from gpudoctor.cli.common import (
     ColorOption,
     EnvFileOption,
     EnvOption,
-    Format,
-    FormatOption,
     ForOption,
     MatrixOption,
     OutputOption,
+    PlainFormat,
+    PlainFormatOption,
     PythonOption,
     SnapshotOption,
     VerboseOption,
@@ -31,7 +31,7 @@ def libs(
     env_file: EnvFileOption = None,
     snapshot: SnapshotOption = None,
     matrix_file: MatrixOption = None,
-    report_format: FormatOption = Format.TEXT,
+    report_format: PlainFormatOption = PlainFormat.TEXT,
     output: OutputOption = None,
     verbose: VerboseOption = False,
     color: ColorOption = Color.AUTO,
@@ -53,7 +53,7 @@ def libs(
             env_file=env_file,
         ),
     )
-    if report_format is Format.JSON:
+    if report_format is PlainFormat.JSON:
         from gpudoctor.report.json import render_libs_json
 
         emit(render_libs_json(taken), output, encoding="utf-8")

@@ -15,11 +15,14 @@ if TYPE_CHECKING:
 def every_rule() -> tuple[Rule, ...]:
     """Return all rules by id: those on a snapshot, and those that need a lock file or a deep check besides."""
     from gpudoctor.canary.rules import CANARY_RULES
+    from gpudoctor.config.rules import CONFIG_RULES
     from gpudoctor.drift.rules import DRIFT_RULES
     from gpudoctor.fix.rules import FIX_RULES
+    from gpudoctor.lint.rules import LINT_RULES
     from gpudoctor.rules.registry import RULES
 
-    return tuple(sorted((*RULES, *DRIFT_RULES, *CANARY_RULES, *FIX_RULES), key=lambda r: r.id))
+    others = (*DRIFT_RULES, *CANARY_RULES, *FIX_RULES, *CONFIG_RULES, *LINT_RULES)
+    return tuple(sorted((*RULES, *others), key=lambda r: r.id))
 
 
 def rule(
