@@ -24,6 +24,7 @@ AREAS = {
     "GPD4": "Python environment",
     "GPD5": "Variables",
     "GPD6": "Containers and WSL",
+    "GPD7": "Audio and models",
     "GPD9": "gpudoctor itself",
 }
 REPEAT = "python scripts/gen_rules.py"
@@ -43,7 +44,7 @@ def render_table(rules: Sequence[Rule]) -> str:
     for rule in rules:
         if (prefix := rule.id[:4]) != area:
             area = prefix
-            lines.append(f"| **{AREAS.get(prefix, prefix)}** | | | |")
+            lines.append(f"| **{AREAS[prefix]}** | | | |")
         link = f"[{rule.id}](compat/rules/{rule.id}-{rule.name}.md)"
         lines.append(f"| {link} | `{rule.name}` | {rule.level} | {rule.title} |")
     return "\n".join(lines)
