@@ -10,6 +10,8 @@ from gpudoctor.matrix.claims import NeedsLibrary, Opening
 from gpudoctor.matrix.index import Matrix
 from gpudoctor.matrix.types import Consumer, EntryStep, Fact, Family, MatrixData, Provider, Source
 
+# Where the interpreter that runs the tests, and that these environments link to, looks for packages.
+LIB = f"lib/python{sys.version_info.major}.{sys.version_info.minor}"
 SOURCE = (Source(kind="measured", ref="this test"),)
 FAMILIES = (
     Family(
@@ -34,7 +36,7 @@ class GpuEnv:
 
     def __init__(self, folder: Path) -> None:
         self.root = folder
-        self.site = folder / "lib/python3.11/site-packages"
+        self.site = folder / LIB / "site-packages"
         self.site.mkdir(parents=True)
         (folder / "bin").mkdir()
         self.python = folder / "bin/python"

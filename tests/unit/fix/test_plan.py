@@ -11,6 +11,7 @@ import pytest
 from gpudoctor.fix.plan import NothingToDo
 from gpudoctor.fix.refusals import Refusal
 from gpudoctor.fix.types import MakeLink, Plan, WriteFile
+from support.gpuenvs import LIB
 from support.repairs import CNN, CUDNN, OPS, Patient
 from support.treestate import changed, tree_state
 
@@ -143,7 +144,7 @@ def test_strategies_that_set_the_variable(patient: Patient, strategy: str) -> No
 def test_conda_gets_its_folders_and_loses_them_again(patient: Patient) -> None:
     (patient.env.root / "pyvenv.cfg").unlink()
     (patient.env.root / "conda-meta").mkdir()
-    (patient.env.root / "lib/python3.11/os.py").write_text("")
+    (patient.env.root / LIB / "os.py").write_text("")
     real = patient.env.python.resolve()
     patient.env.python.unlink()
     shutil.copy2(real, patient.env.python)

@@ -16,7 +16,7 @@ from gpudoctor.loader.target import Target
 from gpudoctor.probes.distributions import probe_distributions
 from gpudoctor.probes.libraries import probe_libraries
 from gpudoctor.system.real import RealSystem
-from support.gpuenvs import GpuEnv
+from support.gpuenvs import LIB, GpuEnv
 
 CUDNN, CUBLAS = "nvidia/cudnn/lib", "nvidia/cublas/lib"
 OPS, CNN, BLAS = "libcudnn_ops.so.9", "libcudnn_cnn.so.9", "libcublas.so.12"
@@ -307,8 +307,8 @@ class TestFolderNames:
         env.library(CUDNN, OPS, "9.1.0")
         env.consumer("alpha", (OPS,))
         (tmp_path / "b:d").symlink_to(env.root)
-        env.root, env.site = tmp_path / "b:d", tmp_path / "b:d/lib/python3.11/site-packages"
-        assert directories(compute(env)) == [str(tmp_path / "good/lib/python3.11/site-packages" / CUDNN)]
+        env.root, env.site = tmp_path / "b:d", tmp_path / "b:d" / LIB / "site-packages"
+        assert directories(compute(env)) == [str(tmp_path / "good" / LIB / "site-packages" / CUDNN)]
 
     def test_inexpressible(self) -> None:
         assert inexpressible("/a/b") is None
