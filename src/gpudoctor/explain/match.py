@@ -10,7 +10,7 @@ import msgspec
 
 from gpudoctor.explain.catalogue import Catalogue, Context, HarmlessMessage, Signature
 from gpudoctor.explain.lines import clean_line, strip_prefixes
-from gpudoctor.explain.scan import REACH_BYTES, Literals, Window
+from gpudoctor.explain.scan import REACH_BYTES, Window
 
 Message = TypeVar("Message", Signature, Context, HarmlessMessage)
 
@@ -60,7 +60,6 @@ class Matcher:
     """Holds the patterns, each compiled when its literal is first seen, and collects what they match."""
 
     def __init__(self, catalogue: Catalogue) -> None:
-        self._anchors = Literals(sorted({anchor for message in catalogue.signatures for anchor in message.anchors}))
         self._compiled: dict[str, re.Pattern[str]] = {}
         self._last_context = 0
         self._signatures = _by_anchor(catalogue.signatures)
@@ -70,8 +69,6 @@ class Matcher:
 
     def show(self, window: Window) -> None:
         """Take a line in which a literal was found."""
-        if not self._worth(window):
-            return
         text = clean_line(window.raw, window.at)
         hidden = self._note_harmless(text, window.number)
         found = self._note_hits(text, window.number, hidden, None)
@@ -84,11 +81,6 @@ class Matcher:
         """Take the beginning of the log: it shows the command, the versions and where it ran."""
         for number, raw in enumerate(block.split(b"\n"), 1):
             self._look(number, raw[:REACH_BYTES])
-
-    def _worth(self, window: Window) -> bool:
-        """Tell whether a full literal is in a line, or across its ends."""
-        around = b"".join((*window.before[-1:], window.raw, *window.after[:1]))
-        return any(True for _ in self._anchors.starts(window.raw)) or any(True for _ in self._anchors.starts(around))
 
     def _look_around(self, window: Window) -> None:
         """Note the contexts on the lines around a hit."""

@@ -16,11 +16,13 @@ REACH_BYTES = 4 << 10
 _MARGIN_BYTES = 16 << 10
 _BEFORE = 40
 _AFTER = 12
+# The line's end within a literal that it broke.
+_BREAK_BYTES = 2
 # From so many finds in a block on, the short literals are noise: the full ones are looked for instead.
 _DENSE = 512
 # The vectorised search takes so many literals at once; beyond so many searches one automaton is faster.
 _TOGETHER = 48
-_MOST_FINDERS = 4
+_MOST_FINDERS = 5
 # A literal that was found so often has told what it can.
 _ENOUGH = 2000
 
@@ -107,6 +109,7 @@ class Scanner:
         """
         self._literals = Literals(sieve)
         self._anchors: Literals | None = Literals(anchors)
+        self._around = max((len(anchor.encode()) for anchor in anchors), default=0) + _BREAK_BYTES
         self._show = show
         self._found: Counter[bytes] = Counter()
         self._buffer = b""
@@ -143,13 +146,20 @@ class Scanner:
         for start, word in finds:
             if start >= end:
                 break
-            if start >= shown:
+            if start >= shown and self._is_anchored(start):
                 shown = self._show_line(start)
                 self._found[self._literals[word]] += 1
         self._count(end)
         self._done = max(end, shown)
         self._drop(max(0, min(end, len(self._buffer)) - _MARGIN_BYTES))
         self._settle_literals(len(finds))
+
+    def _is_anchored(self, start: int) -> bool:
+        """Tell whether a full literal is around a find of a short one, be it broken by a line's end."""
+        if self._anchors is None:
+            return True
+        around = self._buffer[max(0, start - self._around) : start + self._around]
+        return next(self._anchors.starts(around.translate(None, b"\r\n")), None) is not None
 
     def _show_line(self, start: int) -> int:
         """Show the line around a place; return where the looking goes on."""
