@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import time
+import wave
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -124,6 +126,27 @@ def test_one_format_that_fails_leaves_the_others(bench: Bench) -> None:
     assert document["device_used"] == "cuda"
 
 
+def test_a_fix_for_the_cpu_speaks_of_the_cpu(bench: Bench) -> None:
+    words = "error:Requested_int16_compute_type,_but_the_target_device_or_backend_do_not_support_efficient_int16"
+    done = bench("--device", "cpu", "--compute-type", "int16", "--format", "json", STANDIN_CPU=f"{words}@load")
+    assert done.returncode == 1
+    (failure,) = _document(done)["failures"]
+    assert failure["cause"] == "compute-type-unsupported"
+    assert "the CPU supports" in failure["fixes"][0]["title"]
+    assert failure["fixes"][0]["commands"] == ["gpudoctor bench --device cpu"]
+
+
+def test_audio_shorter_than_a_window_is_said(bench: Bench, tmp_path: Path) -> None:
+    file = tmp_path / "short.wav"
+    with wave.open(str(file), "wb") as sound:
+        sound.setnchannels(1)
+        sound.setsampwidth(2)
+        sound.setframerate(16000)
+        sound.writeframes(bytes(2 * 16000))
+    assert "shorter than the 30 s" in bench("--device", "cpu", "--audio", file).stdout
+    assert "shorter than" not in bench("--device", "cpu").stdout
+
+
 def test_without_a_driver_the_machine_is_the_cause(bench: Bench) -> None:
     words = "error:CUDA_failed_with_error_CUDA_driver_version_is_insufficient_for_CUDA_runtime_version@types"
     found = _document(bench("--format", "json", STANDIN_CUDA=words))["fallback"]
@@ -179,26 +202,29 @@ def test_nothing_that_it_started_stays(bench: Bench, how: str) -> None:
     assert _processes_with(marker) == []
 
 
-def test_a_killed_gpudoctor_leaves_no_child(home: Path) -> None:
+@pytest.mark.parametrize(("how", "status"), [(signal.SIGKILL, -9), (signal.SIGTERM, -15), (signal.SIGINT, 130)])
+def test_a_gpudoctor_that_is_ended_leaves_no_child(home: Path, how: int, status: int) -> None:
     environment = clean_environment(XDG_CACHE_HOME=str(home / "cache"), STANDIN_CUDA="hang@load")
     argv = [str(GPUDOCTOR), *map(str, _arguments(home, "--device", "cuda"))]
     process = subprocess.Popen(argv, env=environment, stdout=subprocess.DEVNULL)
     marker = str(home / "env/bin/python")
     until = time.monotonic() + 60
-    while not any("load" in _command(p) for p in _processes_with(marker)) and time.monotonic() < until:
+    while not (children := _running_jobs(marker)) and time.monotonic() < until:
         time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait(10)
-    while _processes_with("bench_worker.py\0" + '{"job": "run"') and time.monotonic() < until:
+    process.send_signal(how)
+    assert process.wait(10) == status
+    while _running_jobs(marker) and time.monotonic() < until:
         time.sleep(0.05)
-    assert not [p for p in _processes_with("bench_worker.py") if str(home) in _command(p)]
+    assert children
+    assert _running_jobs(marker) == []
 
 
-def _command(pid: str) -> str:
-    try:
-        return Path("/proc", pid, "cmdline").read_text(errors="replace")
-    except OSError:
-        return ""
+def _running_jobs(marker: str) -> list[str]:
+    found = []
+    for pid in _processes_with(marker):
+        with contextlib.suppress(OSError):
+            found += [pid] if b'"job": "run"' in Path("/proc", pid, "cmdline").read_bytes() else []
+    return found
 
 
 def test_a_later_run_is_held_against_an_earlier_one(bench: Bench, tmp_path: Path) -> None:
@@ -240,7 +266,8 @@ def test_what_cannot_be_compared_is_said(bench: Bench, tmp_path: Path) -> None:
         (("--model", "./nowhere"), "no such folder"),
         (("--model", "/tmp"), "no folder of a CTranslate2 model"),
         (("--runs", "0"), "--runs"),
-        (("--compute-type", "float128", "--device", "tpu"), "--device"),
+        (("--device", "tpu"), "--device"),
+        (("--compute-type", "float128"), "no such number format"),
     ],
 )
 def test_wrong_input_is_one_sentence(bench: Bench, arguments: tuple[str, ...], words: str) -> None:

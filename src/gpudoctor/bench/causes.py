@@ -7,6 +7,7 @@ import re
 import msgspec
 
 from gpudoctor.bench.jobs import JobResult
+from gpudoctor.bench.measure import where
 from gpudoctor.canary.answer import signal_name
 from gpudoctor.canary.causes import cause_of
 from gpudoctor.model.bench import BenchFailure, Device, Stage
@@ -68,11 +69,6 @@ _LESS_MEMORY = Fix(
     applicability="display-only",
     commands=("gpudoctor bench --compute-type int8_float16", "nvidia-smi"),
 )
-_OTHER_TYPE = Fix(
-    title="Use a number format that this GPU supports, or let CTranslate2 choose (compute_type='auto')",
-    applicability="display-only",
-    commands=("gpudoctor bench --device cuda",),
-)
 
 
 class Diagnosis(msgspec.Struct, frozen=True):
@@ -120,7 +116,7 @@ class Diagnosis(msgspec.Struct, frozen=True):
             signal=signal_name(ended) if ended and not killed else None,
             said=_excerpt(result),
             rule=finding.rule if finding else None,
-            fixes=finding.fixes if finding else self._fixes(cause, result),
+            fixes=finding.fixes if finding else self._fixes(cause, result, device),
             free_gpu_memory_bytes=free_bytes if cause == "gpu-oom" else None,
         )
 
@@ -165,13 +161,21 @@ class Diagnosis(msgspec.Struct, frozen=True):
         ours = [f for f in same if f.subject.kind != "consumer" or f.subject.name == "ctranslate2"]
         return next(iter(ours), None)
 
-    def _fixes(self, cause: str | None, result: JobResult) -> tuple[Fix, ...]:
+    def _fixes(self, cause: str | None, result: JobResult, device: Device) -> tuple[Fix, ...]:
         if cause == "gpu-oom":
             return (_LESS_MEMORY,)
         if cause == "compute-type-unsupported":
-            return (_OTHER_TYPE,)
+            return (_other_type(device),)
         explained, fixes = _explained(_words(result)) if cause else (None, ())
         return fixes if explained == cause else ()
+
+
+def _other_type(device: Device) -> Fix:
+    return Fix(
+        title=f"Use a number format that {where(device)} supports, or let CTranslate2 choose (compute_type='auto')",
+        applicability="display-only",
+        commands=(f"gpudoctor bench --device {device}",),
+    )
 
 
 def _explained(said: str) -> tuple[str | None, tuple[Fix, ...]]:
@@ -189,7 +193,7 @@ def _explained(said: str) -> tuple[str | None, tuple[Fix, ...]]:
 
 
 def _head(device: Device, stage: Stage) -> str:
-    return f"The attempt on the {'GPU' if device == 'cuda' else 'CPU'} failed {_STAGES[stage]}"
+    return f"The attempt on {where(device)} failed {_STAGES[stage]}"
 
 
 def _what_happened(result: JobResult, limit_s: float) -> str:

@@ -88,7 +88,7 @@ class GpuWatch:
         """
         if self._worker is None:
             return None
-        self._worker.stop()
+        self._worker.kill()
         self._thread.join(2.0)
         return summarize(self._lines, pid)
 

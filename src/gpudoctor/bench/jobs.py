@@ -27,6 +27,7 @@ class Event(msgspec.Struct, frozen=True):
     event: str
     stage: str | None = None
     s: float = 0.0
+    waited_s: float = 0.0
     kind: str | None = None
     tokens: int = 0
     audio_s: float = 0.0

@@ -9,6 +9,7 @@ from gpudoctor.bench.models import ModelChoice
 from gpudoctor.model.bench import BenchRun, Device, GpuUse, Spread
 
 _UNSTEADY = 0.2
+_BUSY = 0.1
 
 
 def measured_run(
@@ -44,12 +45,18 @@ def measured_run(
         tokens=timed[-1].tokens,
         tokens_vary=len({e.tokens for e in timed}) > 1,
         threads=threads,
+        waited_share=_waited_share(timed, threads if device == "cpu" else 1),
         import_s=imported.s,
         peak_gpu_memory_bytes=use.peak_bytes if use else None,
         peak_rss_bytes=end.peak_rss_bytes,
         gpu=use,
         text=text.text or None,
     )
+
+
+def _waited_share(timed: list[Event], threads: int) -> float:
+    whole_s = sum(e.s for e in timed) * threads
+    return min(1.0, max(0.0, sum(e.waited_s for e in timed) / whole_s)) if whole_s else 0.0
 
 
 def spread_of(seconds: list[float]) -> Spread:
@@ -70,7 +77,12 @@ def doubts_of(run: BenchRun) -> tuple[str, ...]:
     doubts: list[str] = []
     if run.tokens_vary:
         doubts.append(f"{name}: the runs decoded different numbers of tokens; their times do not compare.")
-    if spread.max > spread.median * (1 + _UNSTEADY):
+    if run.waited_share > _BUSY:
+        doubts.append(
+            f"{name}: its threads waited for a processor {run.waited_share:.0%} of the time: the machine is busy with "
+            "other work, and the times are too long."
+        )
+    elif spread.max > spread.median * (1 + _UNSTEADY):
         doubts.append(
             f"{name}: the slowest run took {spread.max / spread.median - 1:.0%} longer than the median: the machine "
             "was busy with other work, or changed its clock."

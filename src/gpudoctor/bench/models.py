@@ -131,6 +131,7 @@ def _make(system: ReadSystem, shop: Shop, model: ModelChoice, model_format: str 
             said = failed.words[0] if failed and failed.words else _last_words(result.ending.output.lines())
             raise GpuDoctorError(f"{model.given} cannot be made: {said}")
 
+    progress.step(f"looking for {model.given} in the cache")
     name = f"whisper-{model.name}-{model_format or 'x'}-r{RECIPE}"
     # Half precision, and as much again for a tokenizer, a vocabulary and what the estimate misses.
     return obtain(

@@ -11,6 +11,11 @@ DEFAULT_MODEL = "synthetic:tiny"
 # CTranslate2 decodes half the length that it is allowed, less one: 200 and the four tokens of the prompt make 101
 # tokens a window, as much as half a minute of quick English has.
 MAX_NEW_TOKENS = 200
+DEFAULT_RUNS = 5
+# Where nobody said how many runs: so many are the least that have a median and a spread, and no more follow once they
+# took so long together. A large model on a CPU takes minutes a run.
+LEAST_RUNS = 3
+ENOUGH_S = 20.0
 
 
 class BenchRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,7 +32,7 @@ class BenchRequest(msgspec.Struct, frozen=True, kw_only=True):
         audio: File; None for the sample.
         beam_size: Beams of the search.
         batch_size: Windows decoded at once; None for the sequential pipeline.
-        runs: Runs that count.
+        runs: Runs that count; None for DEFAULT_RUNS, or fewer where they take long.
         warmup: Runs before them.
         threads: Threads of the processor; None for the default.
         step_limit_s: Most seconds that one step may take.
@@ -45,7 +50,7 @@ class BenchRequest(msgspec.Struct, frozen=True, kw_only=True):
     audio: str | None = None
     beam_size: int = 5
     batch_size: int | None = None
-    runs: int = 5
+    runs: int | None = None
     warmup: int = 1
     threads: int | None = None
     step_limit_s: float = DEFAULT_STEP_LIMIT_S

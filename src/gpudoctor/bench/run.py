@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import time
+from contextlib import nullcontext
 
 import msgspec
 
@@ -16,7 +17,8 @@ from gpudoctor.bench.measure import doubts_of, measured_run, where
 from gpudoctor.bench.memory import judge_memory
 from gpudoctor.bench.models import ModelChoice, choose_model, locate_model, sample_file
 from gpudoctor.bench.progress import Progress
-from gpudoctor.bench.request import MAX_NEW_TOKENS, BenchRequest
+from gpudoctor.bench.request import DEFAULT_RUNS, ENOUGH_S, LEAST_RUNS, MAX_NEW_TOKENS, BenchRequest
+from gpudoctor.bench.sample import WINDOW_S
 from gpudoctor.bench.station import Station, chosen_gpu, describe_machine, set_up, threads_of
 from gpudoctor.matrix.index import Matrix
 from gpudoctor.model.bench import (
@@ -33,9 +35,10 @@ from gpudoctor.model.bench import (
     GpuUse,
     MemoryJudgement,
 )
-from gpudoctor.model.errors import InputFileError
+from gpudoctor.model.errors import InputFileError, UsageError
 from gpudoctor.model.fact import value_of
 from gpudoctor.model.finding import Tool
+from gpudoctor.probes.planned import COMPUTE_TYPES
 from gpudoctor.system.caching import scratch_folder
 from gpudoctor.system.protocol import CannotLook, NotThere, ReadSystem, encodable
 
@@ -51,11 +54,18 @@ def run_bench(system: ReadSystem, matrix: Matrix, request: BenchRequest, progres
         GpuDoctorError: The request is wrong, the audio cannot be read, or a model cannot be had.
     """
     models = tuple(choose_model(system, matrix, given) for given in dict.fromkeys(request.models))
+    _check_types(request.compute_types)
     _check_audio(system, request.audio)
     progress.step("looking at the machine")
     station = set_up(system, matrix, request)
-    with scratch_folder() as scratch:
+    with scratch_folder() if request.compare else nullcontext("") as scratch:
         return _Bench(system, matrix, request, progress, models, station, scratch).document()
+
+
+def _check_types(wanted: tuple[str, ...]) -> None:
+    for name in wanted:
+        if name not in ("auto", "default", *COMPUTE_TYPES):
+            raise UsageError(f"--compute-type {name!r}: no such number format; there are: {', '.join(COMPUTE_TYPES)}")
 
 
 def _check_audio(system: ReadSystem, path: str | None) -> None:
@@ -111,6 +121,10 @@ class _Bench:
                 agreement = self._agreement()
         for run in self._runs:
             self._notes += doubts_of(run)
+        if self._runs and self._runs[0].audio_s < WINDOW_S:
+            self._notes.append(
+                f"The audio is shorter than the {WINDOW_S} s that Whisper always computes: its x real time says little."
+            )
         return self._written(fallback, agreement)
 
     def _measure(self, cpu_types: tuple[str, ...]) -> Fallback | None:
@@ -237,7 +251,9 @@ class _Bench:
             "beam_size": self._request.beam_size,
             "batch_size": self._request.batch_size,
             "warmup": self._request.warmup if runs else 0,
-            "runs": self._request.runs if runs else 1,
+            "runs": (self._request.runs or DEFAULT_RUNS) if runs else 1,
+            "least_runs": LEAST_RUNS,
+            "enough_s": ENOUGH_S if self._request.runs is None else None,
             "threads": self._threads,
             "max_new_tokens": MAX_NEW_TOKENS,
             "outputs": outputs,
@@ -327,7 +343,7 @@ class _Bench:
                 beam_size=self._request.beam_size,
                 batch_size=self._request.batch_size,
                 warmup=self._request.warmup,
-                runs=self._request.runs,
+                runs=self._request.runs or DEFAULT_RUNS,
                 max_new_tokens=MAX_NEW_TOKENS,
             ),
             runs=tuple(self._runs),
@@ -352,7 +368,7 @@ class _Told:
         self._progress = progress
         self._label = label
         self._done = 0
-        self._total = request.warmup + request.runs
+        self._total = request.warmup + (request.runs or DEFAULT_RUNS)
 
     def __call__(self, event: Event) -> None:
         """Tell of an event."""

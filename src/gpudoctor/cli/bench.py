@@ -111,7 +111,16 @@ def bench(
             rich_help_panel=MEASURE,
         ),
     ] = None,
-    runs: Annotated[int, typer.Option("--runs", min=1, max=1000, help="Runs that count.", rich_help_panel=MEASURE)] = 5,
+    runs: Annotated[
+        int | None,
+        typer.Option(
+            "--runs",
+            min=1,
+            max=1000,
+            help="Runs that count. Default: 5, or as few as 3 where those took 20 seconds together.",
+            rich_help_panel=MEASURE,
+        ),
+    ] = None,
     warmup: Annotated[
         int, typer.Option("--warmup", min=0, max=100, help="Runs before them.", rich_help_panel=MEASURE)
     ] = 1,

@@ -63,7 +63,7 @@ class BenchSettings(Frozen, frozen=True, kw_only=True):
         beam_size: Beams of the search.
         batch_size: Windows decoded at once; None for the sequential pipeline.
         warmup: Runs before those that count.
-        runs: Runs that count.
+        runs: Runs that count; a run of long ones may have fewer, see its `inference_s`.
         max_new_tokens: What faster-whisper is given; how many tokens that makes is in each run.
     """
 
@@ -133,6 +133,8 @@ class BenchRun(Frozen, frozen=True, kw_only=True):
         tokens: Tokens decoded in one transcription.
         tokens_vary: True when the runs decoded different numbers of tokens, so that their times do not compare.
         threads: Threads of the processor that it was given.
+        waited_share: Share of the measured time in which its threads, ready to work, waited for a processor; 0 on a
+            machine that does nothing else.
         import_s: Importing faster-whisper.
         peak_gpu_memory_bytes: As in `gpu`.
         peak_rss_bytes: Most main memory that the process had.
@@ -153,6 +155,7 @@ class BenchRun(Frozen, frozen=True, kw_only=True):
     tokens: int
     tokens_vary: bool = False
     threads: int = 0
+    waited_share: float = 0.0
     import_s: float | None = None
     peak_gpu_memory_bytes: int | None = None
     peak_rss_bytes: int | None = None

@@ -50,11 +50,16 @@ def _facts(document: BenchDocument) -> list[tuple[str, str]]:
         ("CPU", f"{machine.cpu or 'unknown'}, {processors}"),
         ("GPU", ", ".join(part for part in gpu if part)),
         ("audio", f"{settings.audio} ({length}), beam {settings.beam_size}{batch}"),
-        ("runs", f"{settings.warmup} to warm up, then {settings.runs}: the median, and from the least to the most"),
+        ("runs", f"{settings.warmup} to warm up, then {_runs(document)}: the median, and from the least to the most"),
     ]
     if target.library_path is not None:
         facts.append(("repaired", f"LD_LIBRARY_PATH={target.library_path}"))
     return facts
+
+
+def _runs(document: BenchDocument) -> str:
+    counts = {run.inference_s.runs for run in document.runs} or {document.settings.runs}
+    return f"{min(counts)}" if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
 
 
 def _cells(run: BenchRun) -> tuple[str, ...]:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import sys
 import wave
+from pathlib import Path
 
 import msgspec
 import pytest
 
+from fakehw.build import build
 from gpudoctor.bench.agreement import Outputs, compare_outputs, tolerance_of
-from gpudoctor.bench.gpu_watch import _Line, summarize
+from gpudoctor.bench.gpu_watch import GpuWatch, _Line, summarize
 from gpudoctor.bench.jobs import Shop
 from gpudoctor.bench.measure import doubts_of, spread_of
 from gpudoctor.bench.memory import judge_memory
@@ -65,6 +68,7 @@ def test_doubts_are_told() -> None:
     assert doubts_of(_run()) == ()
     assert "50% longer" in doubts_of(_run(inference_s=spread_of([1.0, 1.0, 1.5])))[0]
     assert "different numbers" in doubts_of(_run(tokens_vary=True))[0]
+    assert "waited for a processor 40% of the time" in doubts_of(_run(waited_share=0.4))[0]
     assert "power-cap" in doubts_of(_run(gpu=GpuUse(throttle=("power-cap",))))[0]
 
 
@@ -90,12 +94,22 @@ def test_the_gpu_is_summed_up_by_process_where_it_is_named() -> None:
     assert summarize(lines[:1], 7) is None
 
 
+def test_watching_a_gpu_ends_at_once_and_keeps_what_was_seen(tmp_path: Path) -> None:
+    settings = "driver = 550.54.15\ngpu0.name = A\ngpu0.total = 1000\ngpu0.free = 400\n"
+    watch = GpuWatch({**os.environ, **build(tmp_path).environment(settings)})
+    worker = watch._worker
+    assert worker is not None
+    use = watch.stop()
+    assert use is not None
+    assert use.least_free_bytes == 400
+    # Whoever follows it came to its end, and no thread waits for a child that is gone.
+    assert not watch._thread.is_alive()
+    with pytest.raises(ProcessLookupError):
+        os.kill(worker.pid, 0)
+
+
 def test_memory_that_was_measured_is_a_fact_and_the_rest_an_estimate() -> None:
-    documented = next(
-        (f.claim for f in MATRIX.data.facts if isinstance(f.claim, NeedsMemory) and f.status != "inferred"), None
-    )
-    if documented is None:
-        pytest.skip("the matrix has no such fact yet")
+    documented = next(f.claim for f in MATRIX.data.facts if isinstance(f.claim, NeedsMemory) and f.status != "inferred")
     model = choose_model(RealSystem(), MATRIX, f"synthetic:{documented.model}")
     judged = judge_memory(MATRIX, model, documented.compute_type, documented.batch_size, documented.peak_bytes)
     assert judged is not None

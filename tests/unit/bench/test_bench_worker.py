@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from types import ModuleType, SimpleNamespace
@@ -31,6 +33,8 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(bench_worker, "time", clock)
+    # Asking how long it waited is no transcribing.
+    monkeypatch.setattr(bench_worker, "waited_s", lambda: clock.work(13) or clock.now / 100)
     return clock
 
 
@@ -86,6 +90,8 @@ JOB = {
     "threads": 1,
     "warmup": 1,
     "runs": 3,
+    "least_runs": 3,
+    "enough_s": None,
     "batch_size": None,
     "beam_size": 5,
     "max_new_tokens": 9,
@@ -103,6 +109,41 @@ def test_the_timed_region_holds_nothing_but_the_transcription(clock: Clock, monk
     assert [(d["kind"], d["s"], d["tokens"]) for d in runs] == [("warm-up", 7.0, 6), *[("run", 7.0, 6)] * 3]
     assert next(d["s"] for d in said if d["event"] == "loaded") == 50.0
     assert next(d["audio_s"] for d in said if d["event"] == "audio") == 30.0
+
+
+@pytest.mark.parametrize(("enough_s", "runs"), [(None, 9), (7.0, 3), (27.0, 4), (1000.0, 9)])
+def test_long_runs_are_fewer_but_never_fewer_than_the_least(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, enough_s: float | None, runs: int
+) -> None:
+    monkeypatch.setitem(sys.modules, "faster_whisper", _faster_whisper(clock))
+    said: list[dict[str, Any]] = []
+    job = {**JOB, "runs": 9, "enough_s": enough_s}
+    bench_worker.run(job, lambda event, **fields: said.append({"event": event, **fields}))
+    timed = [d for d in said if d["event"] == "run" and d["kind"] == "run"]
+    assert len(timed) == runs
+    # What the counter said after the transcription of 7 s and its own 13 s, less what it said before.
+    assert [d["waited_s"] for d in timed] == pytest.approx([0.20] * runs)
+
+
+_SHARING = """
+import os, sys, time
+sys.path.insert(0, sys.argv[1])
+import bench_worker
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+other = os.fork()
+before, until = bench_worker.waited_s(), time.monotonic() + 0.5
+while time.monotonic() < until:
+    pass
+if other:
+    print(bench_worker.waited_s() - before)
+    os.waitpid(other, 0)
+"""
+
+
+def test_a_process_that_shares_its_processor_waits() -> None:
+    argv = [sys.executable, "-c", _SHARING, os.path.dirname(bench_worker.__file__)]
+    waited = subprocess.run(argv, check=True, capture_output=True, text=True).stdout
+    assert float(waited) > 0.05
 
 
 def test_windows_of_a_batch_cover_the_audio() -> None:

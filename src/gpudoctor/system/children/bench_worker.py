@@ -85,6 +85,19 @@ def told(error: BaseException) -> dict[str, object]:
     return {"message": str(error)[:MESSAGE_CHARS], "type": type(error).__name__, "kinds": kinds, "words": words}
 
 
+def waited_s() -> float:
+    """Return how long the threads of this process together were ready and waited for a processor, in seconds.
+
+    Source: https://docs.kernel.org/scheduler/sched-stats.html (2026-11-21): the second figure of schedstat.
+    """
+    waited_ns = 0
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        for thread in os.listdir("/proc/self/task"):
+            with contextlib.suppress(FileNotFoundError), open(f"/proc/self/task/{thread}/schedstat", "rb") as file:
+                waited_ns += int(file.read().split()[1])
+    return waited_ns / 1e9
+
+
 def peak_rss_bytes() -> int | None:
     """Return the most memory that this process had; not what its parent had before exec, as ru_maxrss would."""
     with contextlib.suppress(OSError, ValueError, StopIteration), open("/proc/self/status", "rb") as file:
@@ -177,11 +190,17 @@ def run(job: dict[str, Any], say: Say) -> None:
     say("loaded", s=load_s)
     transcribe, options = prepare(faster_whisper, model, job, len(audio) / SAMPLE_RATE)
     segments: list[Any] = []
+    taken: list[float] = []
     for number in range(job["warmup"] + job["runs"]):
         kind = "warm-up" if number < job["warmup"] else "run"
         say("begun", stage=kind)
+        before = waited_s()
         seconds, segments = timed_transcription(transcribe, audio, options())
-        say("run", kind=kind, s=seconds, tokens=sum(len(s.tokens) for s in segments))
+        waited = waited_s() - before
+        say("run", kind=kind, s=seconds, waited_s=waited, tokens=sum(len(s.tokens) for s in segments))
+        taken += [seconds] if kind == "run" else []
+        if job["enough_s"] and len(taken) >= job["least_runs"] and sum(taken) >= job["enough_s"]:
+            break
     if not job["synthetic"]:
         say("text", text="".join(s.text for s in segments)[:500])
     if job["outputs"]:
