@@ -134,6 +134,7 @@ def apply_project(
     select: tuple[str, ...] = (),
     ignore: tuple[str, ...] = (),
     partial: bool = False,
+    files: tuple[str, ...] | None = None,
 ) -> Verdict:
     """Return a verdict with what the project ignores set aside; see gpudoctor.config.apply.
 
@@ -143,6 +144,7 @@ def apply_project(
         select: `--select` of the command line alone.
         ignore: `--ignore` of the command line.
         partial: Only some consumers were judged.
+        files: The files that were judged; None where an environment was.
     """
     if project is None:
         return verdict
@@ -151,4 +153,4 @@ def apply_project(
     from gpudoctor.config.apply import apply_config
 
     today = datetime.datetime.now(datetime.timezone.utc).date()
-    return apply_config(project, verdict, today=today, select=select, ignore=ignore, partial=partial)
+    return apply_config(project, verdict, today=today, select=select, ignore=ignore, partial=partial, files=files)

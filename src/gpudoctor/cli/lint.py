@@ -134,7 +134,7 @@ def lint(
     settled = project.settled if project else None
     selected, ignored = tuple(select or (settled.select if settled else ())), tuple(ignore or ())
     result = lint_files(RealSystem(), matrix, files, target, select=selected, ignore=ignored)
-    verdict = apply_project(project, result.verdict, select=tuple(select or ()), ignore=ignored, partial=True)
+    verdict = apply_project(project, result.verdict, select=tuple(select or ()), ignore=ignored, files=result.files)
     least = fail_on.value if fail_on else (settled.fail_on if settled else None) or "error"
     strict = strict if strict is not None else bool(settled and settled.strict)
     report = build_report(

@@ -23,6 +23,7 @@ def apply_config(
     select: Sequence[str] = (),
     ignore: Sequence[str] = (),
     partial: bool = False,
+    files: Sequence[str] | None = None,
 ) -> Verdict:
     """Set aside the findings that a project ignores; add one for each ignore that is unused or expired.
 
@@ -33,6 +34,8 @@ def apply_config(
         select: Rules that the command line names: one that it names in full is not ignored.
         ignore: Rules that the command line leaves out.
         partial: Only some consumers were judged, so that an ignore without a finding is not thereby unused.
+        files: The files that were judged; None where an environment was. Others hold what an entry without a file may
+            be for, so that only one that names a judged file can be called unused.
 
     Returns:
         The verdict, with the settings' file and all that was set aside.
@@ -46,7 +49,8 @@ def apply_config(
             kept.append(finding)
         else:
             aside.append(_ignored(config, entry, finding))
-    own = _about_entries(config, verdict, entries, today, partial)
+    judged = () if partial else tuple(e for e in entries if _was_judged(e, verdict, files))
+    own = _about_entries(config, verdict, entries, today, judged)
     return msgspec.structs.replace(
         verdict,
         findings=sort_findings((*kept, *(f for f in own if is_selected(f, select, ignore)))),
@@ -106,26 +110,28 @@ def _all_findings(verdict: Verdict) -> Iterable[Finding]:
 
 
 def _about_entries(
-    config: Config, verdict: Verdict, entries: tuple[Ignore, ...], today: datetime.date, partial: bool
+    config: Config, verdict: Verdict, entries: tuple[Ignore, ...], today: datetime.date, known: tuple[Ignore, ...]
 ) -> Iterable[Finding]:
     for entry in entries:
         used = any(_matches(entry, f) for f in _all_findings(verdict))
-        judged = not partial and _was_judged(entry, verdict)
-        if _is_over(entry, today) and (used or judged):
-            yield _expired(config, entry, used)
+        judged = any(entry is one for one in known)
+        if _is_over(entry, today):
+            yield _expired(config, entry, used, judged)
         elif not used and judged:
             yield _unused(config, entry)
 
 
-def _was_judged(entry: Ignore, verdict: Verdict) -> bool:
+def _was_judged(entry: Ignore, verdict: Verdict, files: Sequence[str] | None) -> bool:
     """Tell whether the entry's rule ran and could judge, on the file that it names."""
-    if entry.file is not None and not any(
-        f.location is not None and _is_end(entry.file, f.location.file) for f in _all_findings(verdict)
-    ):
-        return False  # nothing tells whether that file was judged: `check` judges none
+    if files is None and entry.file is not None:
+        files = [f.location.file for f in _all_findings(verdict) if f.location is not None]
+    if files is not None and not (entry.file and any(_is_end(entry.file, f) for f in files)):
+        return False  # nothing tells whether that file was judged, or which other one the entry is for
     rule = _rule_id(entry, verdict)
     answers = verdict.evaluations.get(rule, ())
-    return bool(answers) and not any(isinstance(a, Open) for a in answers)
+    # Files in which a rule has nothing to look at were judged: it answers nothing. Of an environment, it says so.
+    ran = bool(answers) if files is None else rule in verdict.evaluations
+    return ran and not any(isinstance(a, Open) for a in answers)
 
 
 def _rule_id(entry: Ignore, verdict: Verdict) -> str:
@@ -139,11 +145,15 @@ def _rule_id(entry: Ignore, verdict: Verdict) -> str:
     return found.id if found else wanted.upper()
 
 
-def _expired(config: Config, entry: Ignore, used: bool) -> Finding:
+def _expired(config: Config, entry: Ignore, used: bool, judged: bool) -> Finding:
     until = entry.until.isoformat() if entry.until else ""
-    then = "what it set aside counts again" if used else "and there is nothing left that it would ignore"
+    gone = "and there is nothing left that it would ignore" if judged else "it sets nothing aside any more"
+    then = "what it set aside counts again" if used else gone
     message = f"The ignore of {_named(entry)} held until {until}: {then}."
-    title = "Repair what the finding says, or move the date, with a fresh reason" if used else "Remove the entry"
+    again = "move the date, with a fresh reason"
+    title = (
+        f"Repair what the finding says, or {again}" if used else f"Remove the entry{'' if judged else f', or {again}'}"
+    )
     return _finding(EXPIRED_IGNORE, config, entry, message, title)
 
 

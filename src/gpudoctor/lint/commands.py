@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import posixpath
 import re
+from itertools import pairwise
 
 import msgspec
 
 from gpudoctor.lint.requirements import Options, read_requirement
-from gpudoctor.lint.types import Link, Parts, Puzzle, PythonVersion, Reference, Requirement, SystemPackage
+from gpudoctor.lint.types import (
+    Link,
+    Parts,
+    Puzzle,
+    PythonVersion,
+    Reference,
+    Repair,
+    Requirement,
+    SystemPackage,
+)
 from gpudoctor.model.finding import Location
 
 _PYTHON = re.compile(r"(.*/)?python[0-9.]*")
@@ -80,6 +90,8 @@ def read_command(words: tuple[Word, ...], place: Location, parts: Parts) -> None
         _apt(rest, place, parts)
     elif base in ("ln", "cp"):
         _link(base, rest, place, parts)
+    elif base in ("gpudoctor", "eval"):
+        _repair(base, rest, place, parts)
 
 
 def _bare(words: tuple[Word, ...]) -> tuple[Word, ...]:
@@ -206,13 +218,24 @@ def _uv(words: tuple[Word, ...], place: Location, parts: Parts) -> None:
     elif texts[:1] == ["add"]:
         _pip((Word("install"), *_after(words, "add")[1:]), place, parts, "uv")
     elif texts[:1] in (["sync"], ["run"]):
-        parts.references.append(Reference(place=place, path=".", project=True, installer="uv"))
+        parts.references.append(
+            Reference(place=place, path=".", project=True, installer="uv", extras=_extras(words, "--extra"))
+        )
+
+
+def _extras(words: tuple[Word, ...], *options: str) -> tuple[str, ...]:
+    """Return the extras that the options of a command ask for; `*` for all."""
+    texts = [w.text for w in words]
+    found = [t.partition("=")[2] for t in texts if t.startswith(tuple(f"{o}=" for o in options))]
+    found += [after for option, after in pairwise(texts) if option in options]
+    return ("*",) if "--all-extras" in texts else tuple(e for text in found for e in re.split(r"[\s,]+", text) if e)
 
 
 def _poetry(words: tuple[Word, ...], place: Location, parts: Parts) -> None:
     verb = next((w.text for w in words if not w.text.startswith("-")), "")
     if verb in ("install", "sync"):
-        parts.references.append(Reference(place=place, path=".", project=True, installer="poetry"))
+        extras = _extras(words, "-E", "--extras")
+        parts.references.append(Reference(place=place, path=".", project=True, installer="poetry", extras=extras))
     elif verb == "add":
         for word in _after(words, "add")[1:]:
             if not word.text.startswith("-"):
@@ -253,7 +276,8 @@ def read_conda(text: str, place: Location, parts: Parts) -> None:
     if match is None:
         parts.puzzles.append(Puzzle(place=place, text=text, reason="it is no conda dependency"))
         return
-    name = canonicalize_name(match[1])
+    name: str = canonicalize_name(match[1])
+    name = "torch" if name in ("pytorch", "pytorch-gpu") else name
     version = match[2].strip()
     if version.startswith("=") and not version.startswith("=="):
         version = version[1:].partition("=")[0]
@@ -299,7 +323,17 @@ def _apt(words: tuple[Word, ...], place: Location, parts: Parts) -> None:
         parts.system.append(SystemPackage(place=word.at(place), name=name, version=version or None))
 
 
-# --- links -----------------------------------------------------------------------------------------------------------
+# --- repairs and links ------------------------------------------------------------------------------------------------
+
+
+def _repair(program: str, words: tuple[Word, ...], place: Location, parts: Parts) -> None:
+    """Note a line by which gpudoctor itself makes libraries findable: in the environment, or for one process."""
+    texts = [w.text for w in words]
+    if program == "eval":
+        if any(re.search(r"\bgpudoctor\s+env\b", text) for text in texts):
+            parts.repairs.append(Repair(place=place))
+    elif texts[:1] == ["run"] or (texts[:1] == ["fix"] and "--apply" in texts):
+        parts.repairs.append(Repair(place=place, installs="--packages" in texts))
 
 
 def _link(program: str, words: tuple[Word, ...], place: Location, parts: Parts) -> None:

@@ -10,7 +10,8 @@ import msgspec
 
 from gpudoctor.lint.commands import Word, read_command
 from gpudoctor.lint.shell import WATCHED, ShellReader, Variables, parser_for
-from gpudoctor.lint.types import Image, Parts, Puzzle, PythonVersion, Reference, Setting
+from gpudoctor.lint.start import read_start
+from gpudoctor.lint.types import LOADER_CONF, Image, Parts, Puzzle, PythonVersion, Reference, Setting
 from gpudoctor.model.finding import Location
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class _Stage(msgspec.Struct):
     variables: dict[str, str]
     copies_from: list[str] = []
     copied: dict[str, str] = {}
+    starts: dict[str, Node] = {}
 
 
 def parse_dockerfile(text: str, file: str) -> Parts:
@@ -39,7 +41,8 @@ def parse_dockerfile(text: str, file: str) -> Parts:
     A stage that it copies from gives its packages too (a virtual environment that is built and copied), but neither
     its base image nor its variables.
     """
-    stages = _Reader(file).read(text)
+    reader = _Reader(file)
+    stages = reader.read(text)
     parts = Parts()
     if not stages:
         parts.puzzles.append(
@@ -48,6 +51,7 @@ def parse_dockerfile(text: str, file: str) -> Parts:
         return parts
     by_name = {s.name: s for s in stages}
     _take(stages[-1], by_name, parts, set(), whole=True)
+    reader.start(stages[-1], by_name, parts)
     return parts
 
 
@@ -75,7 +79,14 @@ def _take(stage: _Stage, by_name: dict[str, _Stage], parts: Parts, seen: set[str
             _take(other, by_name, parts, seen, whole=False)
     own = stage.parts
     if not whole:
-        own = Parts(requirements=own.requirements, puzzles=own.puzzles, references=own.references)
+        # What lies in the environment that is built there, and is copied with it.
+        own = Parts(
+            requirements=own.requirements,
+            puzzles=own.puzzles,
+            references=own.references,
+            links=own.links,
+            repairs=own.repairs,
+        )
     parts.add(own)
 
 
@@ -111,6 +122,8 @@ class _Reader:
                 self._run(node, stage)
             elif kind in ("copy", "add"):
                 self._copy(node, stage)
+            elif kind in ("entrypoint", "cmd"):
+                stage.starts[kind] = node
 
     def _place(self, node: Node) -> Location:
         return Location(file=self.file, line=node.start_point[0] + 1)
@@ -171,6 +184,10 @@ class _Reader:
             if param.type == "param" and _source(param).startswith("--from="):
                 stage.copies_from.append(expand(_source(param).partition("=")[2], stage.variables)[0])
                 return
+        if len(paths) > 1 and paths[-1].startswith(LOADER_CONF):
+            value = "$()"  # folders that stand in a file of the build's context
+            conf = Setting(place=self._place(node), name=LOADER_CONF, value=value, raw=value, inherited=True)
+            stage.parts.settings.append(conf)
         if len(paths) > 1:
             for path in paths[:-1]:
                 stage.copied[path.rpartition("/")[2]] = path
@@ -192,6 +209,25 @@ class _Reader:
                 self._shell(_without_comments(child), child.start_point[0] + 1, stage, known)
         # A file that was copied in is found under the path it has beside the Dockerfile.
         stage.parts.references[before:] = [_beside(r, stage.copied) for r in stage.parts.references[before:]]
+
+    def start(self, stage: _Stage, by_name: dict[str, _Stage], parts: Parts) -> None:
+        """Add what ENTRYPOINT and CMD set before the program runs; a stage has them from the one it builds on, too."""
+        seen: set[str] = set()
+        chain = []
+        while stage.name not in seen:
+            seen.add(stage.name)
+            chain.append(stage)
+            stage = by_name.get(stage.base, stage)
+        copied = {name: path for s in reversed(chain) for name, path in s.copied.items()}
+        for kind in ("entrypoint", "cmd"):
+            owner = next((s for s in chain if kind in s.starts), None)
+            for child in owner.starts[kind].named_children if owner else ():
+                place = self._place(child)
+                known: Variables = {k: (Word(v, "$" not in v),) for k, v in chain[0].variables.items()}
+                if child.type == "json_string_array":
+                    read_start(_json_words(_source(child)), place, parts, known, copied)
+                else:
+                    read_start(_without_comments(child), place, parts, known, copied)
 
     def _shell(self, text: str, line: int, stage: _Stage, known: Variables) -> None:
         ShellReader(self.file, stage.parts, dict(known), line, lasting=False).read(text)

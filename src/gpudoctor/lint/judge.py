@@ -23,27 +23,27 @@ from gpudoctor.lint.rules import NOT_UNDERSTOOD, rules_by_id
 from gpudoctor.lint.scene import Scene
 from gpudoctor.lint.target import Target, with_files
 from gpudoctor.matrix.index import Matrix
-from gpudoctor.model.finding import Evaluation, Fail, Finding, Open, OpenQuestion
+from gpudoctor.model.finding import Evaluation, Fail, Finding, Location, Open, OpenQuestion
 from gpudoctor.rules.base import Rule
 from gpudoctor.rules.engine import Verdict, is_selected, sort_findings
 from gpudoctor.system.protocol import ReadSystem
 
 Judge = Callable[[Scene, dict[str, Rule]], Iterable[Evaluation]]
 
-# The rule that an open answer of each judge belongs to.
-_JUDGES: tuple[tuple[str, Judge], ...] = (
-    ("GPD472", judge_disagreements),
-    ("GPD402", judge_pairs),
-    ("GPD403", judge_clashes),
-    ("GPD474", judge_releases),
-    ("GPD471", judge_unpinned),
-    ("GPD201", judge_libraries),
-    ("GPD104", judge_driver),
-    ("GPD302", judge_gpus),
-    ("GPD651", judge_services),
-    ("GPD501", judge_settings),
-    ("GPD561", judge_links),
-    (NOT_UNDERSTOOD.id, lambda scene, _rules: judge_puzzles(scene)),
+# The rules that each judge answers for; an open answer belongs to the first.
+_JUDGES: tuple[tuple[tuple[str, ...], Judge], ...] = (
+    (("GPD472",), judge_disagreements),
+    (("GPD402",), judge_pairs),
+    (("GPD403", "GPD401"), judge_clashes),
+    (("GPD474", "GPD473", "GPD405", "GPD404", "GPD301"), judge_releases),
+    (("GPD471",), judge_unpinned),
+    (("GPD201", "GPD202", "GPD203", "GPD206"), judge_libraries),
+    (("GPD104",), judge_driver),
+    (("GPD302", "GPD107"), judge_gpus),
+    (("GPD651",), judge_services),
+    (("GPD501", "GPD502", "GPD505"), judge_settings),
+    (("GPD561",), judge_links),
+    ((NOT_UNDERSTOOD.id,), lambda scene, _rules: judge_puzzles(scene)),
 )
 
 
@@ -84,20 +84,23 @@ def lint_files(
         InputFileError: A file cannot be read as what it is.
     """
     environments = read_environments(system, tuple(paths))
-    findings: dict[Finding, None] = {}
+    findings: dict[tuple[str, Location | None, str], Finding] = {}
     questions: dict[OpenQuestion, None] = {}
     evaluations: dict[str, tuple[Evaluation, ...]] = {}
     pythons: set[str | None] = set()
     for environment in environments:
         scene = make_scene(environment, matrix, target)
         pythons.add(scene.target.python)
-        for rule_id, answers in ask_rules(scene):
-            evaluations[rule_id] = (*evaluations.get(rule_id, ()), *answers)
-            findings.update((e.finding, None) for e in answers if isinstance(e, Fail))
+        for rule_ids, answers in ask_rules(scene):
+            for rule_id in rule_ids:
+                evaluations[rule_id] = (*evaluations.get(rule_id, ()), *answers)
+            for finding in (e.finding for e in answers if isinstance(e, Fail)):
+                # What two environments of one file share is said once, whatever else is around it.
+                findings.setdefault((finding.rule, finding.location, finding.message), finding)
             questions.update(
-                (OpenQuestion(rule=rule_id, reason=e.reason), None) for e in answers if isinstance(e, Open)
+                (OpenQuestion(rule=rule_ids[0], reason=e.reason), None) for e in answers if isinstance(e, Open)
             )
-    kept = [f for f in findings if is_selected(f, select, ignore)]
+    kept = [f for f in findings.values() if is_selected(f, select, ignore)]
     open_questions = tuple(q for q in questions if _is_wanted(q.rule, select, ignore))
     verdict = Verdict(
         findings=sort_findings(kept),
@@ -117,11 +120,11 @@ def make_scene(environment: Environment, matrix: Matrix, target: Target) -> Scen
     return Scene(parts=environment.parts, plan=plan, images=images, target=here, matrix=matrix)
 
 
-def ask_rules(scene: Scene) -> Iterable[tuple[str, tuple[Evaluation, ...]]]:
-    """Yield what each rule that files can break answers."""
+def ask_rules(scene: Scene) -> Iterable[tuple[tuple[str, ...], tuple[Evaluation, ...]]]:
+    """Yield what the rules that files can break answer, those of one judge together."""
     rules = rules_by_id()
-    for rule_id, judge in _JUDGES:
-        yield rule_id, tuple(judge(scene, rules))
+    for rule_ids, judge in _JUDGES:
+        yield rule_ids, tuple(judge(scene, rules))
 
 
 def _is_wanted(rule_id: str, select: Sequence[str], ignore: Sequence[str]) -> bool:

@@ -7,10 +7,19 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
-from gpudoctor.lint.plan import Chosen
-from gpudoctor.lint.scene import Scene, edit, say
+from gpudoctor.lint.library_wants import (
+    Want,
+    fixes_of_major,
+    fixes_of_nothing,
+    fixes_of_path,
+    wants_of,
+)
+from gpudoctor.lint.paths import names_folder
+from gpudoctor.lint.plan import Chosen, is_from_conda
+from gpudoctor.lint.scene import Scene, say
+from gpudoctor.lint.types import LOADER_CONF
 from gpudoctor.matrix.index import matches_version
-from gpudoctor.model.finding import Evaluation, Fix, Level, Location, NotApplicable, Open, Pass, Subject
+from gpudoctor.model.finding import Evaluation, Level, Location, NotApplicable, Open, Pass, Subject
 from gpudoctor.rules.base import Rule
 from gpudoctor.rules.reading import TORCH_FIRST, listed
 
@@ -25,13 +34,25 @@ _APT = (
 )
 
 
+_SEARCHED = ("LD_LIBRARY_PATH", LOADER_CONF)
+_SYSTEM_FOLDER = re.compile(r"(/usr)?/lib(64)?(/\w+-linux-gnu)?")
+
+_CONDA = {
+    "cudnn": ("cudnn",),
+    **dict.fromkeys(("libcublas", "cudatoolkit", "cuda-libraries", "cuda-toolkit", "pytorch-cuda"), ("cublas",)),
+    **dict.fromkeys(("cuda", "cuda-version"), ("cublas",)),
+    "torch": ("cublas", "cudnn", "cufft"),
+}
+
+
 class Supply(msgspec.Struct, frozen=True, kw_only=True):
     """A library family that something brings.
 
     Attributes:
         family: `cudnn`, `cublas`, ….
         major: Its SONAME's major.
-        how: `system` (where every program looks), `wheel` (where none looks by itself), `torch` (where torch does).
+        how: `system` (where every program looks), `wheel` (where none looks by itself), `torch` (where torch does),
+            `conda` (below the environment's prefix, with a major of "" where nobody can tell it).
         words: Who brings it.
         place: The line.
         directory: For wheels, the folder below site-packages.
@@ -47,16 +68,6 @@ class Supply(msgspec.Struct, frozen=True, kw_only=True):
     fact: str | None = None
 
 
-class Want(msgspec.Struct, frozen=True, kw_only=True):
-    """What a consumer opens."""
-
-    family: str
-    major: str
-    when: str
-    fact: str
-    names: tuple[str, ...]
-
-
 def judge_libraries(scene: Scene, rules: Rules) -> Iterator[Evaluation]:
     """Yield what becomes of each consumer's libraries."""
     consumers = [c for n, c in scene.plan.packages.items() if n in _CONSUMERS]
@@ -68,30 +79,14 @@ def judge_libraries(scene: Scene, rules: Rules) -> Iterator[Evaluation]:
         return
     supplies = tuple(_supplies(scene))
     for consumer in consumers:
+        if is_from_conda(consumer):
+            yield Open(f"{consumer.titled} is conda's build: which libraries it opens is not known", consumer.name)
+            continue
         if consumer.version is None:
             yield Open(f"{consumer.name}: which release would be installed is not known", consumer.name)
             continue
         for want in wants_of(scene, consumer):
             yield _judge(scene, rules, consumer, want, supplies)
-
-
-def wants_of(scene: Scene, consumer: Chosen) -> tuple[Want, ...]:
-    """Return what a consumer opens: one a library family."""
-    wants: dict[str, Want] = {}
-    for fact, claim in scene.libraries(consumer):
-        names = tuple(o.names[0].replace(".{shim}", f".{claim.major}") for o in claim.opens if not o.optional)
-        wants.setdefault(
-            claim.library,
-            Want(family=claim.library, major=claim.major, when=claim.when_opened, fact=fact.id, names=names),
-        )
-    code = scene.code(consumer)
-    if "cublas" not in wants and code and code[1].cuda:
-        major = code[1].cuda.split(".")[0]
-        name = f"libcublas.so.{major}"
-        wants["cublas"] = Want(
-            family="cublas", major=major, when="when it starts on the GPU", fact=code[0].id, names=(name,)
-        )
-    return tuple(wants.values())
 
 
 # --- who brings what -------------------------------------------------------------------------------------------------
@@ -113,8 +108,24 @@ def _supplies(scene: Scene) -> Iterator[Supply]:
                 for family in families:
                     words = f"the system package {system.name}"
                     yield Supply(family=family, major=match["major"], how="system", words=words, place=system.place)
+    yield from _conda(scene)
     yield from _wheels(scene)
     yield from _bundled(scene)
+
+
+def _conda(scene: Scene) -> Iterator[Supply]:
+    """Yield what conda's packages bring; with a torch of conda's, libraries of majors that nobody can tell."""
+    mine = [r for r in scene.parts.requirements if r.installer == "conda"]
+    for requirement in mine:
+        families = _CONDA.get(requirement.name, ())
+        major = re.match(r"[=~]=\s*(\d+)", requirement.specifier)
+        for family in families:
+            named = any(family in _CONDA.get(r.name, ()) for r in mine if r.name != "torch")
+            if requirement.name == "torch" and named:
+                continue
+            known = major[1] if major and requirement.name != "torch" else ""
+            words = f"conda's {requirement.name}"
+            yield Supply(family=family, major=known, how="conda", words=words, place=requirement.place)
 
 
 def _wheels(scene: Scene) -> Iterator[Supply]:
@@ -137,12 +148,15 @@ def _wheels(scene: Scene) -> Iterator[Supply]:
 def _bundled(scene: Scene) -> Iterator[Supply]:
     """Yield what a torch without NVIDIA's wheels carries in its own folder: builds of PyTorch's index do."""
     torch = scene.plan.packages.get("torch")
-    if torch is None or torch.version is None:
+    if torch is None or torch.version is None or is_from_conda(torch):
         return
+    label = torch.version.partition("+")[2]
+    if label and not label.startswith("cu"):
+        return  # built for the CPU, or for another maker's GPUs
     if any(n.by == "torch" and name.startswith("nvidia-") for name, c in scene.plan.packages.items() for n in c.needs):
         return
     cuda = scene.cuda(torch)
-    words = f"{torch.titled}, in its own folder"
+    words = f"{torch.titled}, in its own folder or in wheels beside it"
     if cuda:
         yield Supply(family="cublas", major=cuda.split(".")[0], how="torch", words=words, place=torch.place)
     for fact, claim in scene.libraries(torch):
@@ -159,9 +173,18 @@ def _judge(scene: Scene, rules: Rules, consumer: Chosen, want: Want, supplies: t
     fitting = [s for s in mine if s.major == want.major]
     if any(s.how == "system" for s in fitting):
         return Pass(consumer.name)
-    wheels = [s for s in fitting if s.directory]
-    if any(_is_on_path(scene, s.directory) or _is_linked(scene, consumer, s) for s in wheels):
+    wheels = [s for s in fitting if s.how != "conda"]
+    reached = [_is_reached(scene, consumer, s) for s in wheels]
+    if True in reached:
         return Pass(consumer.name)
+    if any(s.how == "conda" and s.major in (want.major, "") for s in mine):
+        return Open(
+            f"{consumer.titled} needs {want.title}, which conda brings: whether it looks in conda's lib folder "
+            "is for `gpudoctor check` to say, once it is installed",
+            consumer.name,
+        )
+    if None in reached or (not fitting and any(r.installs for r in scene.parts.repairs)):
+        return _decided_later(scene, consumer, want)
     if want.family == "cudnn" and not all(i.cudnn_known for i in scene.images):
         return Open(f"{consumer.titled} needs cuDNN {want.major}, and which one the base image holds is not known")
     own_folder = next((s for s in fitting if s.how == "torch"), None)
@@ -170,25 +193,35 @@ def _judge(scene: Scene, rules: Rules, consumer: Chosen, want: Want, supplies: t
     if fitting:
         return _off_path(scene, rules, consumer, want, fitting[0])
     if mine:
-        return _other_major(scene, rules, consumer, want, mine)
+        return _other_major(scene, rules, consumer, want, supplies)
     return _nowhere(scene, rules, consumer, want)
 
 
-def _is_on_path(scene: Scene, directory: str) -> bool:
-    return any(s.name == "LD_LIBRARY_PATH" and directory in s.value for s in scene.parts.settings)
+def _is_reached(scene: Scene, consumer: Chosen, supply: Supply) -> bool | None:
+    """Tell whether a consumer finds a wheel's library; None where a command or variable decides it when it runs."""
+    if scene.parts.repairs or _is_linked(scene, consumer, supply):
+        return True
+    folder = supply.directory or "torch/lib"
+    answers = [names_folder(s.value, folder) for s in scene.parts.settings if s.name in _SEARCHED]
+    return True if True in answers else None if None in answers else False
+
+
+def _decided_later(scene: Scene, consumer: Chosen, want: Want) -> Open:
+    lines = [*(s.place for s in scene.parts.settings if s.name in _SEARCHED), *(r.place for r in scene.parts.repairs)]
+    where = listed(list(dict.fromkeys(f"{p.file}:{p.line}" for p in lines)))
+    return Open(
+        f"{consumer.titled} needs {want.title}; whether it finds it is decided by {where}, when that runs",
+        consumer.name,
+    )
 
 
 def _is_linked(scene: Scene, consumer: Chosen, supply: Supply) -> bool:
     folders = {"ctranslate2": "ctranslate2.libs", "onnxruntime-gpu": "onnxruntime/capi"}
     return any(
-        folders[consumer.name] in link.folder and (supply.directory in link.source or supply.family in link.source)
+        (folders[consumer.name] in link.folder or _SYSTEM_FOLDER.fullmatch(link.folder))
+        and (supply.directory in link.source or supply.family in link.source)
         for link in scene.parts.links
     )
-
-
-def _title(scene: Scene, want: Want) -> str:
-    family = scene.matrix.families.get(want.family)
-    return f"{family.title if family else want.family} {want.major}"
 
 
 def _consumer(consumer: Chosen) -> Subject:
@@ -236,14 +269,14 @@ def _through_torch(scene: Scene, rules: Rules, consumer: Chosen, want: Want, sup
     return say(
         rules["GPD206"],
         _consumer(consumer),
-        f"{consumer.titled}{_today(consumer)} gets {_title(scene, want)} only in a process that {when}{who}: "
+        f"{consumer.titled}{_today(consumer)} gets {want.title} only in a process that {when}{who}: "
         f"it comes with {supply.words}, where {consumer.name} never looks by itself.",
         consumer.place,
         cause=_cause(scene, want),
         level=level,
         evidence=_evidence(consumer, want, ("brought by", supply.words)),
         facts=tuple(f for f in (want.fact, supply.fact) if f),
-        fixes=(_path_fix(supply), *_newer_without(scene, consumer, want)),
+        fixes=fixes_of_path(scene, consumer, want, supply.directory),
     )
 
 
@@ -253,93 +286,50 @@ def _off_path(scene: Scene, rules: Rules, consumer: Chosen, want: Want, supply: 
     return say(
         rules["GPD201"],
         _consumer(consumer),
-        f"{consumer.titled}{_today(consumer)} will not find {_title(scene, want)}: it comes with {supply.words}, where "
+        f"{consumer.titled}{_today(consumer)} will not find {want.title}: it comes with {supply.words}, where "
         f"{consumer.name} never looks; {after}{open_end}.",
         consumer.place,
         cause=_cause(scene, want),
         level="error" if scene.is_closed else "warning",
         evidence=_evidence(consumer, want, ("brought by", supply.words)),
         facts=tuple(f for f in (want.fact, supply.fact) if f),
-        fixes=(_path_fix(supply), *_newer_without(scene, consumer, want)),
+        fixes=fixes_of_path(scene, consumer, want, supply.directory),
     )
 
 
-def _path_fix(supply: Supply) -> Fix:
-    if not supply.directory:
-        return edit(
-            "Install the library's own package where every program looks: a base image or system package with it"
-        )
-    line = f'ENV LD_LIBRARY_PATH="<site-packages>/{supply.directory}${{LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}}"'
-    return edit(
-        "Set LD_LIBRARY_PATH where the process is started (`gpudoctor env` prints the folders once it is installed)",
-        line,
-    )
-
-
-def _newer_without(scene: Scene, consumer: Chosen, want: Want) -> tuple[Fix, ...]:
-    """Return the fix that does without the library: a release that does not open it."""
-    from gpudoctor.matrix.claims import NeedsLibrary
-
-    for version in reversed(consumer.candidates or tuple(scene.matrix.releases(consumer.name))):
-        opened = {c.library for _, c in scene.matrix.facts(consumer.name, NeedsLibrary, version, scene.target.platform)}
-        if opened and want.family not in opened and _is_newer(version, consumer.public):
-            return (
-                edit(f"Or take {consumer.name}>={version}, which needs no {_title(scene, want).rpartition(' ')[0]}"),
-            )
-    return ()
-
-
-def _is_newer(one: str, other: str | None) -> bool:
-    from packaging.version import Version
-
-    return other is None or Version(one) > Version(other)
-
-
-def _other_major(scene: Scene, rules: Rules, consumer: Chosen, want: Want, mine: list[Supply]) -> Evaluation:
+def _other_major(scene: Scene, rules: Rules, consumer: Chosen, want: Want, supplies: tuple[Supply, ...]) -> Evaluation:
+    mine = [s for s in supplies if s.family == want.family]
     rule = rules["GPD202" if want.family == "cudnn" else "GPD203"]
     cause = "cudnn-major-mismatch" if want.family == "cudnn" else "cuda-major-mismatch"
     have = listed(list(dict.fromkeys(f"{s.major} ({s.words})" for s in mine)))
-    provider = scene.matrix.provider(want.family, want.major, _cuda_major(scene, consumer))
-    fixes = [*_newer_without(scene, consumer, want)]
-    if provider:
-        fixes.append(edit(f"Or add {provider.distribution}, and its folder to LD_LIBRARY_PATH"))
     return say(
         rule,
         _consumer(consumer),
-        f"{consumer.titled}{_today(consumer)} needs {_title(scene, want)}, and these files bring only {have}: one is "
+        f"{consumer.titled}{_today(consumer)} needs {want.title}, and these files bring only {have}: one is "
         "no substitute for the other.",
         consumer.place,
         cause=cause,
         evidence=_evidence(consumer, want, *(("brought by", f"{s.words}: {s.major}") for s in mine)),
         facts=(want.fact,),
-        fixes=tuple(fixes),
+        fixes=fixes_of_major(scene, consumer, want, frozenset((s.family, s.major) for s in supplies)),
     )
-
-
-def _cuda_major(scene: Scene, consumer: Chosen) -> str | None:
-    cuda = scene.cuda(consumer)
-    return cuda.split(".")[0] if cuda else None
 
 
 def _nowhere(scene: Scene, rules: Rules, consumer: Chosen, want: Want) -> Evaluation:
     if not scene.is_closed:
         return Open(
             f"{consumer.titled} opens {want.names[0]}, which nothing in these files brings: whether the machine has "
-            f"{_title(scene, want)} is not known",
+            f"{want.title} is not known",
             consumer.name,
         )
-    provider = scene.matrix.provider(want.family, want.major, _cuda_major(scene, consumer))
-    fix = (
-        f"Add {provider.distribution} and its folder to LD_LIBRARY_PATH" if provider else f"Bring {_title(scene, want)}"
-    )
     return say(
         rules["GPD201"],
         _consumer(consumer),
-        f"{consumer.titled}{_today(consumer)} needs {_title(scene, want)}, and nothing in these files brings it: the "
+        f"{consumer.titled}{_today(consumer)} needs {want.title}, and nothing in these files brings it: the "
         "base image holds none, and no package does.",
         consumer.place,
         cause=_cause(scene, want),
         evidence=_evidence(consumer, want, ("base image", scene.images[0].image.reference)),
         facts=(want.fact,),
-        fixes=(edit(f"{fix}, or build on an image that has it"), *_newer_without(scene, consumer, want)),
+        fixes=fixes_of_nothing(scene, consumer, want),
     )

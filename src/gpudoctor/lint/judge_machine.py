@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from gpudoctor.lint.plan import Chosen
+from gpudoctor.lint.plan import Chosen, is_from_conda
 from gpudoctor.lint.scene import Scene, edit, line_of, say
 from gpudoctor.matrix.claims import HasGpuCode, NeedsDriver
 from gpudoctor.matrix.gpus import KnownGpu
@@ -27,6 +27,8 @@ def builds(scene: Scene) -> tuple[tuple[Chosen, str], ...]:
 def judge_driver(scene: Scene, rules: Rules) -> Iterator[Evaluation]:
     """Yield GPD104: the driver against the CUDA of each build."""
     needs = builds(scene)
+    for chosen in (c for n, c in scene.plan.packages.items() if n in _JUDGED and is_from_conda(c)):
+        yield Open(f"{chosen.titled} is conda's build: its CUDA is known only once it is installed", chosen.name)
     if not needs:
         yield NotApplicable("nothing in these files is a CUDA build")
         return

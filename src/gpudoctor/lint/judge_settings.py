@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
+from gpudoctor.lint.paths import without_commands
 from gpudoctor.lint.scene import Scene, edit, say
 from gpudoctor.lint.types import Link, Setting
 from gpudoctor.model.finding import Evaluation, Location, Open, Pass, Subject
@@ -17,6 +18,7 @@ _GUARDED = re.compile(r"\$\{LD_LIBRARY_PATH:?[+][^}]*\}")
 _OWN = re.compile(r"\$\{?LD_LIBRARY_PATH\}?")
 _PYTHON_FOLDER = re.compile(r"/python(3\.\d+)/")
 _LOADER = re.compile(r"\$\{?(ORIGIN|LIB|PLATFORM)\}?")
+_GPU_WORD = re.compile(r"cuda|gpu|nvidia|torch|whisper|triton|\btts\b|\bstt\b|\basr\b", re.IGNORECASE)
 _PATH = "LD_LIBRARY_PATH"
 _UNSET_SAFE = "${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
 _SYSTEM = re.compile(r"(/usr(/local)?)?/(lib|lib64)(/[a-z0-9_]+-linux-gnu)?/?")
@@ -41,11 +43,12 @@ def _variable() -> Subject:
 
 
 def _literal(rules: Rules, setting: Setting) -> Iterator[Evaluation]:
+    value = without_commands(setting.value)
     if setting.expanded:
-        quoted = '"' in setting.value or "'" in setting.value
-        bad = "a quotation mark" if quoted else "~" if re.search(r"(^|:)~", setting.value) else None
+        quoted = '"' in value or "'" in value
+        bad = "a quotation mark" if quoted else "~" if re.search(r"(^|:)~", value) else None
     else:
-        left = _LOADER.sub("", setting.value)
+        left = _LOADER.sub("", value)
         bad = "a variable" if "$" in left else "~" if re.search(r"(^|:)~", left) else None
     # Compose fills variables in, from the shell that starts it: an own reference there is the empty element's.
     if bad is None or (not setting.expanded and _is_compose(setting) and "$$" not in setting.raw):
@@ -71,7 +74,7 @@ def _is_compose(setting: Setting) -> bool:
 
 def _empty(scene: Scene, rules: Rules, setting: Setting) -> Iterator[Evaluation]:
     """Find an element that is empty: as written, or where the variable was not set before."""
-    value = _GUARDED.sub("", setting.value)
+    value = _GUARDED.sub("", without_commands(setting.value))
     own = bool(_OWN.search(value))
     if own and (setting.inherited or _is_set_by_base(scene, setting)):
         return
@@ -114,7 +117,7 @@ def _other_python(scene: Scene, rules: Rules, setting: Setting) -> Iterator[Eval
     if python is None:
         return
     short = ".".join(python.split(".")[:2])
-    for element in setting.value.split(":"):
+    for element in without_commands(setting.value).split(":"):
         match = _PYTHON_FOLDER.search(element)
         if match and match[1] != short:
             yield say(
@@ -169,15 +172,23 @@ def judge_puzzles(scene: Scene) -> Iterator[Evaluation]:
         text = f" ({puzzle.text})" if puzzle.text else ""
         yield Open(f"{_at(puzzle.place)}: not understood{text}: {puzzle.reason}", puzzle.text)
     for image in scene.images:
-        if not image.known:
+        if not image.known and not _is_beside_the_point(scene, image.image.reference):
             reference = image.image.reference
             yield Open(f"{_at(image.image.place)}: what the base image {reference} holds is not known", reference)
-    for requirement in scene.plan.doubts:
+    doubtful = {r.name: r for r in reversed(scene.plan.doubts) if scene.matrix.releases(r.name)}
+    for requirement in reversed(doubtful.values()):
+        marker = "" if requirement.locked else f" ({requirement.marker})"
         yield Open(
-            f"{_at(requirement.place)}: whether {requirement.name} is installed depends on its marker "
-            f"({requirement.marker}); --python-version decides it",
+            f"{_at(requirement.place)}: whether this {requirement.name} is installed depends on its marker{marker}; "
+            "--python-version decides it",
             requirement.name,
         )
+
+
+def _is_beside_the_point(scene: Scene, reference: str) -> bool:
+    """Tell whether an unknown image is a database or a proxy: a service gets no GPU, and its name speaks of none."""
+    services = scene.parts.services
+    return bool(services) and not any(s.gpu or s.gpu is None for s in services) and not _GPU_WORD.search(reference)
 
 
 def _at(place: Location) -> str:

@@ -81,16 +81,18 @@ def parse(kind: FileKind, text: str, file: str, reference: Reference | None = No
         from gpudoctor.lint.pyproject import parse_pyproject
 
         return parse_pyproject(text, file)
+    if kind == "uv-lock":
+        from gpudoctor.lint.uvlock import parse_uv_lock
+
+        return parse_uv_lock(text, file)
     return (_single(kind)(text, file),)
 
 
 def _single(kind: FileKind) -> Callable[[str, str], Parts]:
-    if kind in ("uv-lock", "pylock", "poetry-lock"):
+    if kind in ("pylock", "poetry-lock"):
         from gpudoctor.lint import locks
 
-        return {"uv-lock": locks.parse_uv_lock, "pylock": locks.parse_pylock, "poetry-lock": locks.parse_poetry_lock}[
-            kind
-        ]
+        return locks.parse_pylock if kind == "pylock" else locks.parse_poetry_lock
     if kind == "conda":
         from gpudoctor.lint.yamlkinds import parse_conda
 

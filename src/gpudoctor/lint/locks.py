@@ -1,34 +1,15 @@
-"""Locks: uv.lock, pylock.toml (PEP 751), poetry.lock. What they name is decided, release and index."""
+"""Locks: pylock.toml (PEP 751), poetry.lock, and what uv.lock shares with them. Release and index are decided."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
+from gpudoctor.lint.pyproject import poetry_specifier
 from gpudoctor.lint.tomlfile import TomlFile, items, table
 from gpudoctor.lint.types import Parts, Puzzle, Requirement
 from gpudoctor.model.errors import InputFileError
 from gpudoctor.model.finding import Location
-
-
-def parse_uv_lock(text: str, file: str) -> Parts:
-    """Return the parts of a uv.lock.
-
-    Raises:
-        InputFileError: It is no uv.lock.
-    """
-    toml = TomlFile(text, file)
-    parts = Parts()
-    for place, package in _packages(toml, "package"):
-        source = table(package, "source")
-        if "editable" in source or "virtual" in source or "directory" in source:
-            continue
-        markers = [m for m in items(package, "resolution-markers") if isinstance(m, str)]
-        registry = source.get("registry")
-        _add(parts, place, package, "uv", marker=_any(markers), index=registry if isinstance(registry, str) else None)
-        if "git" in source or "path" in source:
-            _from_source(parts, place, package)
-    return parts
 
 
 def parse_poetry_lock(text: str, file: str) -> Parts:
@@ -39,11 +20,13 @@ def parse_poetry_lock(text: str, file: str) -> Parts:
     """
     toml = TomlFile(text, file)
     parts = Parts()
-    for place, package in _packages(toml, "package"):
+    if isinstance(wanted := table(toml.data, "metadata").get("python-versions"), str):
+        parts.python_ranges += [r for r in [poetry_specifier(wanted)] if r]
+    for place, package in packages(toml, "package"):
         source = table(package, "source")
         url = source.get("url") if source.get("type") == "legacy" else None
         marker = package.get("markers")
-        _add(
+        add(
             parts,
             place,
             package,
@@ -52,7 +35,7 @@ def parse_poetry_lock(text: str, file: str) -> Parts:
             index=url if isinstance(url, str) else None,
         )
         if source.get("type") in ("git", "directory", "file"):
-            _from_source(parts, place, package)
+            from_source(parts, place, package)
     return parts
 
 
@@ -65,9 +48,11 @@ def parse_pylock(text: str, file: str) -> Parts:
     toml = TomlFile(text, file)
     _validate_pylock(toml)
     parts = Parts()
-    for place, package in _packages(toml, "packages"):
+    if isinstance(wanted := toml.data.get("requires-python"), str):
+        parts.python_ranges.append(wanted)
+    for place, package in packages(toml, "packages"):
         marker, index = package.get("marker"), package.get("index")
-        _add(
+        add(
             parts,
             place,
             package,
@@ -91,17 +76,19 @@ def _validate_pylock(toml: TomlFile) -> None:
         raise InputFileError(f"{toml.file}:1: it is no valid pylock.toml: {error}") from error
 
 
-def _packages(toml: TomlFile, name: str) -> Iterator[tuple[Location, dict[str, Any]]]:
-    packages, heads = items(toml.data, name), toml.heads(name)
-    for number, package in enumerate(packages):
+def packages(toml: TomlFile, name: str) -> Iterator[tuple[Location, dict[str, Any]]]:
+    """Yield each package of a lock with its line."""
+    heads = toml.heads(name)
+    for number, package in enumerate(items(toml.data, name)):
         if isinstance(package, dict) and isinstance(package.get("name"), str):
             line = heads[number] if number < len(heads) else None
             yield Location(file=toml.file, line=line + 1 if line else None), package
 
 
-def _add(
+def add(
     parts: Parts, place: Location, package: dict[str, Any], installer: str, *, marker: str | None, index: str | None
 ) -> None:
+    """Add a locked package."""
     from packaging.utils import canonicalize_name
 
     version = package.get("version")
@@ -118,11 +105,8 @@ def _add(
     )
 
 
-def _from_source(parts: Parts, place: Location, package: dict[str, Any]) -> None:
+def from_source(parts: Parts, place: Location, package: dict[str, Any]) -> None:
+    """Note a package that is built from source."""
     parts.puzzles.append(
         Puzzle(place=place, text=str(package["name"]), reason="it is built from source, which the matrix does not know")
     )
-
-
-def _any(markers: list[str]) -> str | None:
-    return " or ".join(f"({m})" for m in markers) if markers else None

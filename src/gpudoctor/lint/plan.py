@@ -9,7 +9,7 @@ import msgspec
 from gpudoctor.lint.images import ImageFacts
 from gpudoctor.lint.target import Target, holds_marker
 from gpudoctor.lint.types import Parts, Requirement
-from gpudoctor.matrix.claims import HasGpuCode, Requires, Yanked
+from gpudoctor.matrix.claims import HasGpuCode, PairsWith, Requires, Yanked
 from gpudoctor.matrix.index import Matrix, matches_version
 from gpudoctor.model.finding import Location
 
@@ -129,6 +129,11 @@ def label_of(requirement: Requirement) -> str | None:
     return None
 
 
+def is_from_conda(chosen: Chosen) -> bool:
+    """Tell whether conda installs a package: what pip's metadata requires of it says nothing then."""
+    return bool(chosen.lines) and chosen.lines[0].installer == "conda"
+
+
 class _Planner:
     """Chooses releases: pinned ones first, then each further package as new as what is chosen allows."""
 
@@ -237,14 +242,22 @@ class _Planner:
     def _on_index(self, name: str, versions: tuple[str, ...], lines: tuple[Requirement, ...]) -> tuple[str, ...]:
         """Leave out the releases that the only index asked does not have, where the matrix knows its builds."""
         line = lines[0] if lines else None
-        if name != "torch" or line is None:
+        if name not in _LABELLED or line is None:
             return versions
         label = label_of(line)
         only = line.index is not None or (line.installer == "uv" and label is not None)
         if label is None or not only or not label.startswith("cu"):
             return versions
-        built = tuple(v for v in versions if self.has_build(name, v, label))
+        built = tuple(v for v in versions if self._is_built(name, v, label))
         return built or versions
+
+    def _is_built(self, name: str, version: str, label: str) -> bool:
+        """Tell whether an index has a release: torch's by its builds, its family's by the torch they are made for."""
+        if name == "torch":
+            return self.has_build(name, version, label)
+        pairs = self.matrix.facts(name, PairsWith, version, self.target.platform)
+        torches = [v for v in known_releases(self.matrix, "torch") if self.has_build("torch", v, label)]
+        return any(matches_version(c.versions, v) for _, c in pairs if c.package == "torch" for v in torches)
 
     def has_build(self, name: str, version: str, label: str) -> bool:
         """Tell whether the matrix knows a build of a release with a label."""
@@ -263,14 +276,15 @@ class _Planner:
 
     def _agrees(self, name: str, version: str) -> bool:
         """Tell whether what a release requires leaves something of what the files and others want."""
-        for _, claim in self._claims(name, version):
-            other = self.chosen.get(claim.package)
-            pin = self._pin(claim.package) or (other.public if other and other.pinned else None)
-            if pin is not None and not matches_version(claim.versions, pin):
+        wanted = [(c.package, c.versions) for _, c in self._claims(name, version)]
+        for package, versions in (*wanted, *(pair for _, pair in self._pairs(name, version))):
+            other = self.chosen.get(package)
+            pin = self._pin(package) or (other.public if other and other.pinned else None)
+            if pin is not None and not matches_version(versions, pin):
                 return False
-            limits = ",".join(r.specifier for r in self.lines.get(claim.package, ()) if r.specifier)
-            releases = self.matrix.releases(claim.package)
-            both = ",".join(s for s in (limits, claim.versions) if s)
+            limits = ",".join(r.specifier for r in self.lines.get(package, ()) if r.specifier)
+            releases = self.matrix.releases(package)
+            both = ",".join(s for s in (limits, versions) if s)
             if pin is None and limits and releases and not any(matches_version(both, v) for v in releases):
                 return False
         return True
@@ -288,6 +302,8 @@ class _Planner:
                 self.needs[other] = kept
                 changed.append(other)
         for fact, claim in self._claims(name, now.version):
+            if is_from_conda(now) and claim.package.startswith("nvidia-"):
+                continue
             self.needs.setdefault(claim.package, []).append(Need(claim.versions, name, fact))
             changed.append(claim.package)
         # torch's family states its torch as a pair, which its metadata declares.
@@ -297,8 +313,6 @@ class _Planner:
         return list(dict.fromkeys(changed))
 
     def _pairs(self, name: str, version: str | None) -> list[tuple[str, tuple[str, str]]]:
-        from gpudoctor.matrix.claims import PairsWith
-
         found = self.matrix.facts(name, PairsWith, version, self.target.platform, self.target.python)
         return [(f.id, (c.package, c.versions)) for f, c in found if c.declared and version is not None]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from fnmatch import fnmatchcase
 from typing import Any
 
 import msgspec
@@ -22,12 +23,15 @@ def parse_pyproject(text: str, file: str) -> tuple[Parts, ...]:
         InputFileError: It is no TOML.
     """
     toml = TomlFile(text, file)
-    extras = table(toml.data, "project", "optional-dependencies")
+    extras = dict.fromkeys(table(toml.data, "project", "optional-dependencies"))
+    extras |= dict.fromkeys(table(toml.data, "tool", "poetry", "extras"))
     return tuple(_read(toml, extra) for extra in (None, *extras))
 
 
 def _read(toml: TomlFile, extra: str | None) -> Parts:
-    parts = Parts()
+    parts = Parts(extra=extra)
+    if isinstance(wanted := table(toml.data, "project").get("requires-python"), str):
+        parts.python_ranges.append(wanted)
     excluded = _excluded(toml, parts)
     for text_, section in _dependencies(toml, excluded, extra):
         if isinstance(text_, str):
@@ -36,8 +40,8 @@ def _read(toml: TomlFile, extra: str | None) -> Parts:
                 place = toml.place(text_, section=section)
             read_requirement(text_, place, Options(installer="uv" if table(toml.data, "tool", "uv") else "pip"), parts)
     _constraints(toml, parts)
-    parts.requirements = [_sourced(toml, r) for r in parts.requirements]
-    _poetry(toml, parts)
+    parts.requirements = [_sourced(toml, r, extra) for r in parts.requirements]
+    _poetry(toml, parts, extra)
     return parts
 
 
@@ -50,6 +54,8 @@ def _dependencies(toml: TomlFile, excluded: set[str], extra: str | None) -> list
         if name not in excluded and isinstance(group, list):
             found += [(d, "dependency-groups") for d in group]
     found += [(d, "tool.uv") for d in items(toml.data, "tool", "uv", "dev-dependencies")]
+    for group in table(toml.data, "tool", "pdm", "dev-dependencies").values():
+        found += [(d, "tool.pdm.dev-dependencies") for d in items(group)]
     return found
 
 
@@ -58,14 +64,15 @@ def _excluded(toml: TomlFile, parts: Parts) -> set[str]:
     for pair in items(toml.data, "tool", "uv", "conflicts"):
         for member in pair if isinstance(pair, list) else []:
             if isinstance(member, dict):
-                names.update(str(v) for k, v in member.items() if k in ("extra", "group"))
+                # Each extra is judged by itself anyway.
+                names.update(str(v) for k, v in member.items() if k == "group")
     if names:
         listed = ", ".join(sorted(names))
         parts.puzzles.append(
             Puzzle(
                 place=toml.place("conflicts", section="tool.uv"),
                 text=f"conflicts: {listed}",
-                reason="these extras or groups exclude each other, so which of them is installed is not known",
+                reason="these groups exclude each other, so which of them is installed is not known",
             )
         )
     return names
@@ -79,8 +86,12 @@ def _constraints(toml: TomlFile, parts: Parts) -> None:
                 read_requirement(text, place, Options(installer="uv", constraint=True), parts)
 
 
-def _sourced(toml: TomlFile, requirement: Requirement) -> Requirement:
-    """Give a requirement the index that uv's tables name for it."""
+def _sourced(toml: TomlFile, requirement: Requirement, extra: str | None) -> Requirement:
+    """Give a requirement the index that uv's or PDM's tables name for it."""
+    for pdm in items(toml.data, "tool", "pdm", "source"):
+        if isinstance(pdm, dict) and _includes(pdm.get("include_packages"), requirement.name):
+            url = pdm.get("url")
+            return msgspec.structs.replace(requirement, index=url if isinstance(url, str) else None)
     urls = {i.get("name"): i.get("url") for i in items(toml.data, "tool", "uv", "index") if isinstance(i, dict)}
     default = next(
         (i.get("url") for i in items(toml.data, "tool", "uv", "index") if isinstance(i, dict) and i.get("default")),
@@ -96,18 +107,23 @@ def _sourced(toml: TomlFile, requirement: Requirement) -> Requirement:
     sources = {re.sub(r"[-_.]+", "-", k).lower(): v for k, v in table(toml.data, "tool", "uv", "sources").items()}
     source = sources.get(requirement.name)
     for entry in source if isinstance(source, list) else [source]:
-        if not isinstance(entry, dict):
+        if not isinstance(entry, dict) or entry.get("extra", extra) != extra or "group" in entry:
             continue
         if "index" in entry and _marker_says_linux(entry.get("marker")):
             return msgspec.structs.replace(requirement, index=urls.get(entry["index"]), installer="uv")
         if "git" in entry or "url" in entry or "path" in entry:
             return msgspec.structs.replace(requirement, url=str(entry.get("git") or entry.get("url") or entry["path"]))
-    extra = tuple(u for u in open_urls if isinstance(u, str))
+    further = tuple(u for u in open_urls if isinstance(u, str))
     return msgspec.structs.replace(
         requirement,
         index=default if isinstance(default, str) else requirement.index,
-        extra_indexes=(*requirement.extra_indexes, *extra),
+        extra_indexes=(*requirement.extra_indexes, *further),
     )
+
+
+def _includes(patterns: object, name: str) -> bool:
+    found = patterns if isinstance(patterns, list) else []
+    return any(isinstance(p, str) and fnmatchcase(name, p) for p in found)
 
 
 def _marker_says_linux(marker: object) -> bool:
@@ -124,8 +140,11 @@ def _marker_says_linux(marker: object) -> bool:
         return True
 
 
-def _poetry(toml: TomlFile, parts: Parts) -> None:
+def _poetry(toml: TomlFile, parts: Parts, extra: str | None) -> None:
     poetry = table(toml.data, "tool", "poetry")
+    asked = {str(n).lower() for n in items(poetry, "extras", extra or "")}
+    if isinstance(python := table(poetry, "dependencies").get("python"), str) and (ranges := poetry_specifier(python)):
+        parts.python_ranges.append(ranges)
     urls = {s.get("name"): s.get("url") for s in items(poetry, "source") if isinstance(s, dict)}
     groups = [("tool.poetry.dependencies", table(poetry, "dependencies"))]
     groups.append(("tool.poetry.dev-dependencies", table(poetry, "dev-dependencies")))
@@ -134,6 +153,8 @@ def _poetry(toml: TomlFile, parts: Parts) -> None:
     for section, entries in groups:
         for name, value in entries.items():
             for entry in value if isinstance(value, list) else [value]:
+                if isinstance(entry, dict) and entry.get("optional") and name.lower() not in asked:
+                    continue
                 _poetry_entry(name, entry, toml.place(name, section=section), urls, parts)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import posixpath
 
 import msgspec
@@ -115,14 +116,36 @@ def _text(system: ReadSystem, path: str) -> str:
     try:
         data = system.read_bytes(path, SIZE_LIMIT_BYTES + 1)
     except NotThere as error:
-        raise InputFileError(f"{path}: no such file") from error
+        hint = ": lint reads files, since a name says what it holds, and not its standard input" if path == "-" else ""
+        raise InputFileError(f"{path}: no such file{hint}") from error
     except CannotLook as error:
-        raise InputFileError(f"{path}: cannot be read: {error.reason}") from error
+        raise InputFileError(f"{path}: cannot be read: {error.reason.removeprefix(f'{path}: ')}") from error
     if len(data) > SIZE_LIMIT_BYTES:
         raise InputFileError(f"{path}: larger than {SIZE_LIMIT_BYTES >> 20} MiB: no such file is written by hand")
+    if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        # What `pip freeze > requirements.txt` writes in a Windows PowerShell; pip reads it, too.
+        return data.decode("utf-16", "replace").replace("\r\n", "\n")
     if b"\0" in data[:4096]:
         raise InputFileError(f"{path}: it is a binary file")
     return data.decode("utf-8-sig", "surrogateescape").replace("\r\n", "\n").encode("utf-8", "replace").decode("utf-8")
+
+
+def _unquoted(parts: Parts, path: str) -> Parts:
+    """Return parts with their puzzles as one that quotes nothing."""
+    if parts.puzzles:
+        lines = "a line is none" if len(parts.puzzles) == 1 else f"{len(parts.puzzles)} lines are none"
+        reason = f"{lines} that lint reads; not shown, since the file's name does not say that it is read by installers"
+        parts.puzzles = [Puzzle(place=Location(file=path, line=None), text="", reason=reason)]
+    return parts
+
+
+def _asked(document: _Document, reference: Reference, extra: str | None) -> tuple[Parts, ...]:
+    """Return the parts of a file that is pulled in: of a project and its lock, with the extras that are asked for."""
+    if document.kind not in ("pyproject", "uv-lock"):
+        return document.parts
+    wanted = {*reference.extras, *([extra] if extra else ())}
+    found = tuple(p for p in document.parts if p.extra in wanted or (p.extra and "*" in wanted))
+    return found or document.parts[:1]
 
 
 class _Reader:
@@ -179,10 +202,22 @@ class _Reader:
             kind = "requirements"  # pip takes a file of any name
         if kind is None:
             raise unknown_kind(path)
-        return _Document(path, kind, parse(kind, text, path, reference))
+        parts = parse(kind, text, path, reference)
+        if not self._may_be_quoted(path, text, reference):
+            parts = tuple(_unquoted(p, path) for p in parts)
+        return _Document(path, kind, parts)
+
+    def _may_be_quoted(self, path: str, text: str, reference: Reference | None) -> bool:
+        """Tell whether the lines of a file may be shown: it was named by the user, or its name says what it is.
+
+        A line of a stranger's pull request (`-r .git/config`, a link to a key) is not to print that file in a public log.
+        """
+        real = self.system.realpath(path)
+        asked_for = reference is None and real.rpartition("/")[2] == path.rpartition("/")[2]
+        return asked_for or kind_of(real, text) is not None
 
     def _with_pulled(self, path: str, parts: Parts) -> Environment:
-        whole = Environment([path], Parts())
+        whole = Environment([path], Parts(extra=parts.extra))
         whole.parts.add(parts)
         waiting = [(path, r) for r in parts.references]
         if path.rpartition("/")[2] == "pyproject.toml":
@@ -196,8 +231,7 @@ class _Reader:
                     continue
                 document = self._document(target, None if reference.project else reference)
                 whole.files.append(target)
-                # Of a project that is pulled in, no extra is asked for.
-                for more in document.parts[:1] if document.kind == "pyproject" else document.parts:
+                for more in _asked(document, reference, whole.parts.extra):
                     whole.parts.add(more)
                     waiting += [(target, r) for r in more.references]
         return whole
@@ -214,16 +248,19 @@ class _Reader:
         found = self._find(path, reference.path)
         if found is None:
             reason = "it is not beside this file, so what it says is not known"
+            if reference.starts:
+                parts.unread_starts.append(reference)
             parts.puzzles.append(Puzzle(place=reference.place, text=reference.path, reason=reason))
         return [found] if found else []
 
     def _find(self, path: str, wanted: str) -> str | None:
         """Return a file as named from beside the file, from a folder above it (a build's context), or by its name."""
         folder = posixpath.dirname(path)
-        name = wanted.rpartition("/")[2]
-        relative = wanted.lstrip("/")
+        names = wanted.lstrip("/").split("/")
         above = [folder, posixpath.join(folder, ".."), posixpath.join(folder, "..", "..")]
-        tries = [posixpath.join(f, relative) for f in above] + [posixpath.join(f, name) for f in above[:2]]
+        tries = [posixpath.join(f, *names) for f in above]
+        # `/app/scripts/start.sh` of an image may be `scripts/start.sh` of the folder that it is built from.
+        tries += [posixpath.join(f, *names[n:]) for n in range(1, len(names)) for f in above[:2]]
         return next((t for t in map(posixpath.normpath, tries) if self._is_file(t)), None)
 
     def _project(self, path: str, reference: Reference, parts: Parts) -> list[str]:

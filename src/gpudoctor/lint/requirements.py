@@ -155,7 +155,10 @@ def read_requirement(text: str, place: Location, options: Options, parts: Parts)
         return
     project = _PROJECT.fullmatch(text)
     if project and text.startswith((".", "/")):
-        parts.references.append(Reference(place=place, path=project["path"], project=True, installer=options.installer))
+        extras = tuple(e.strip() for e in (project["extras"] or "").strip("[]").split(",") if e.strip())
+        parts.references.append(
+            Reference(place=place, path=project["path"], project=True, installer=options.installer, extras=extras)
+        )
         return
     if (wheel := _WHEEL.search(text.partition("#")[0])) and " @ " not in text:
         parts.requirements.append(

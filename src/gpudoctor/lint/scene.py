@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from gpudoctor.lint.images import ImageFacts
-from gpudoctor.lint.plan import Chosen, Plan
+from gpudoctor.lint.plan import Chosen, Plan, is_from_conda
 from gpudoctor.lint.target import Target
 from gpudoctor.lint.types import Parts
 from gpudoctor.matrix.claims import HasGpuCode, NeedsLibrary
@@ -34,19 +34,19 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_closed(self) -> bool:
-        """Tell whether the files say everything that is installed: they build on images that are all known."""
-        return bool(self.images) and all(i.known for i in self.images)
+        """Tell whether the files say everything: they build on known images, and what starts the program was read."""
+        return bool(self.images) and all(i.known for i in self.images) and not self.parts.unread_starts
 
     def code(self, chosen: Chosen) -> tuple[Fact, HasGpuCode] | None:
-        """Return the fact on the GPU code of a package at its release."""
-        if chosen.version is None:
+        """Return the fact on the GPU code of a wheel at its release; of a build of conda's, none is known."""
+        if chosen.version is None or is_from_conda(chosen):
             return None
         known = self.matrix.facts(chosen.name, HasGpuCode, chosen.version, self.target.platform)
         return known[0] if known else None
 
     def libraries(self, chosen: Chosen) -> tuple[tuple[Fact, NeedsLibrary], ...]:
         """Return the facts on what a package opens at its release."""
-        if chosen.version is None:
+        if chosen.version is None or is_from_conda(chosen):
             return ()
         return self.matrix.facts(chosen.name, NeedsLibrary, chosen.version, self.target.platform)
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 import warnings
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
 from gpudoctor.lint.commands import Word, read_command
-from gpudoctor.lint.types import Parts, Puzzle, Setting
+from gpudoctor.lint.types import LOADER_CONF, Parts, Puzzle, Reference, Requirement, Setting
 from gpudoctor.model.finding import Location
 
 if TYPE_CHECKING:
@@ -18,10 +18,14 @@ if TYPE_CHECKING:
 
     from tree_sitter import Node, Parser
 
+Installed = TypeVar("Installed", Requirement, Reference)
 Variables = dict[str, tuple[Word, ...]]
 
 WATCHED = ("LD_LIBRARY_PATH", "LD_PRELOAD")
 _DEEPEST = 8
+# The grammar loses what follows a second plain `$NAME` of an unquoted word: with braces it does not.
+_PLAIN_NAME = re.compile(r"(?<=[^\s\"'\\$=(])\$([A-Za-z_]\w*)")
+_SETS_PATH = re.compile(r"^\s*(?:Environment=|ENV\s+)\"?(LD_LIBRARY_PATH)[= ]([^\"\n]*)", re.MULTILINE)
 
 
 @lru_cache(maxsize=2)
@@ -78,12 +82,13 @@ class ShellReader:
             "declaration_command": self._declaration,
             "for_statement": self._loop,
             "redirected_statement": self._redirected,
+            "pipeline": self._pipeline,
             "ERROR": self._error,
         }
 
     def read(self, text: str) -> None:
         """Read a script."""
-        source = text.encode("utf-8", "surrogateescape")
+        source = _PLAIN_NAME.sub(r"${\1}", text).encode("utf-8", "surrogateescape")
         self._walk(parser_for("bash").parse(source).root_node)
 
     def _walk(self, top: Node) -> None:
@@ -179,7 +184,27 @@ class ShellReader:
         elif texts[:1] in (["echo"], ["printf"]) and re.match(r"\s*export\s", " ".join(texts[1:])):
             self._nested(" ".join(texts[1:]), node)
         elif texts[:1] != ["echo"]:
+            before = len(self.parts.requirements), len(self.parts.references)
             read_command(tuple(words), self._place(node), self.parts)
+            self._add_indexes(*before)
+
+    def _add_indexes(self, requirements: int, references: int) -> None:
+        """Give what a command installs the indexes that variables name: PIP_EXTRA_INDEX_URL and the like."""
+        wanted, files = self.parts.requirements, self.parts.references
+        wanted[requirements:] = [self._indexed(one) for one in wanted[requirements:]]
+        files[references:] = [self._indexed(one) for one in files[references:]]
+
+    def _indexed(self, one: Installed) -> Installed:
+        prefix: str = "UV" if one.installer == "uv" else "PIP"
+        index = [one.index] if one.index else self._plain("UV_DEFAULT_INDEX", f"{prefix}_INDEX_URL")
+        extra = (*one.extra_indexes, *self._plain("UV_INDEX", f"{prefix}_EXTRA_INDEX_URL"))
+        return msgspec.structs.replace(one, index=index[0] if index else None, extra_indexes=extra)
+
+    def _plain(self, of_uv: str, name: str) -> list[str]:
+        """Return the URLs that a variable holds; the first name is one that only uv reads."""
+        names = [name, of_uv] if name.startswith("UV") else [name]
+        words = [w for n in names for w in self.variables.get(n, ()) if w.known]
+        return [url for word in words for url in word.text.split()]
 
     def _nested(self, text: str, node: Node) -> None:
         if self.depth < _DEEPEST:
@@ -241,11 +266,54 @@ class ShellReader:
             return
         self._walk(body)
         words = _source(body).split()
-        for redirect in node.named_children:
-            if redirect.type == "heredoc_redirect" and words[:1] in (["bash"], ["sh"]):
-                for child in redirect.named_children:
-                    if child.type == "heredoc_body":
-                        self._nested(_source(child), child)
+        heredocs = [b for r in node.named_children if r.type == "heredoc_redirect" for b in _below(r, "heredoc_body")]
+        if words[:1] in (["bash"], ["sh"]):
+            for heredoc in heredocs:
+                self._nested(_source(heredoc), heredoc)
+        elif any(LOADER_CONF in _source(r) for r in node.named_children if r.type == "file_redirect"):
+            self._loader_conf([*heredocs] if heredocs else [body], node)
+        else:
+            for heredoc in heredocs:
+                self._written(heredoc)
+
+    def _written(self, heredoc: Node) -> None:
+        """Read what is written to another file (an activate script, a service's unit) for what it sets there."""
+        text = _source(heredoc)
+        if re.search(r"^\s*(export\s+)?LD_LIBRARY_PATH=", text, re.MULTILINE):
+            self._nested(text, heredoc)
+        for match in _SETS_PATH.finditer(text):
+            self._note(match[1], match[2].strip(), heredoc)
+
+    def _pipeline(self, node: Node) -> None:
+        commands = node.named_children
+        last = _source(commands[-1]) if commands else ""
+        if LOADER_CONF in last and re.search(r"\btee\b", last):
+            self._loader_conf(commands[:-1], node)
+        for command in commands:
+            self._walk(command)
+
+    def _loader_conf(self, writers: list[Node], node: Node) -> None:
+        """Note the folders that the loader's configuration gets, from the words of whoever writes them."""
+        words = [w.text for n in writers for w in self._texts(n)]
+        self._note(LOADER_CONF, ":".join(t for text in words for t in re.split(r"\s+", text) if t), node)
+
+    def _texts(self, node: Node) -> list[Word]:
+        if node.type == "command":
+            # The command itself may print what nobody knows before it runs.
+            known = _source(node).split(None, 1)[0].rpartition("/")[2] in ("echo", "printf")
+            words = [w for child in node.named_children[1:] for w in self._words(child)]
+            return words if known else [Word(f"$({_source(node)})", known=False)]
+        if node.type == "heredoc_body":
+            return [Word(_source(node))]
+        return [w for child in node.named_children for w in self._texts(child)]
+
+    def _note(self, name: str, value: str, node: Node) -> None:
+        setting = Setting(place=self._place(node), name=name, value=value, raw=value, inherited=True)
+        self.parts.settings.append(setting)
+
+
+def _below(node: Node, kind: str) -> list[Node]:
+    return [child for child in node.named_children if child.type == kind]
 
 
 def _source(node: Node) -> str:

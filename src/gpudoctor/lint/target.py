@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import Literal
 
 import msgspec
 
 from gpudoctor.lint.types import Parts
 from gpudoctor.matrix.gpus import KnownGpu
-from gpudoctor.matrix.index import Matrix, driver_tuple
+from gpudoctor.matrix.index import Matrix, driver_tuple, matches_version
 from gpudoctor.model.errors import UsageError
 from gpudoctor.model.finding import Location
 
@@ -31,6 +32,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
         driver: Driver release; None where nobody said.
         gpus: GPUs; none where nobody said.
         python: Python version, `3.11`; None where nothing decides.
+        pythons: Versions that it may be where nothing decides.
         python_place: The line that decides on it, where a file does.
         platform: As the matrix names it.
     """
@@ -38,6 +40,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     driver: str | None = None
     gpus: tuple[KnownGpu, ...] = ()
     python: str | None = None
+    pythons: tuple[str, ...] = _PYTHONS
     python_place: Location | None = None
     platform: str = "linux-x86_64"
 
@@ -83,8 +86,11 @@ def _is_python(text: str) -> bool:
 def with_files(target: Target, parts: Parts) -> Target:
     """Return the target with the Python that the files decide on, where the user said none and they agree."""
     versions = {p.version for p in parts.pythons}
-    if target.python is not None or len(versions) != 1:
+    if target.python is not None:
         return target
+    if len(versions) != 1:
+        left = tuple(p for p in _PYTHONS if all(matches_version(r, f"{p}.99") for r in parts.python_ranges))
+        return msgspec.structs.replace(target, python=left[0] if len(left) == 1 else None, pythons=left or _PYTHONS)
     decided = parts.pythons[0]
     return msgspec.structs.replace(target, python=decided.version, python_place=decided.place)
 
@@ -108,10 +114,10 @@ def holds_marker(marker: str | None, target: Target) -> bool | None:
 
 
 def _pythons(target: Target) -> tuple[str, ...]:
-    return (target.python,) if target.python else _PYTHONS
+    return (target.python,) if target.python else target.pythons
 
 
-def _environment(target: Target, python: str) -> dict[str, str]:
+def _environment(target: Target, python: str) -> dict[str, str | Set[str]]:
     platform, system, machine, os_name = _OF_PLATFORM[target.platform]
     short = ".".join(python.split(".")[:2])
     return {
@@ -124,4 +130,6 @@ def _environment(target: Target, python: str) -> dict[str, str]:
         "implementation_name": "cpython",
         "platform_python_implementation": "CPython",
         "extra": "",
+        "extras": set(),
+        "dependency_groups": set(),
     }

@@ -8,6 +8,8 @@ import msgspec
 
 from gpudoctor.model.finding import Location
 
+# Stands for the name of a variable where folders are written to the loader's configuration, /etc/ld.so.conf.d/….
+LOADER_CONF = "/etc/ld.so.conf"
 FileKind = Literal[
     "requirements",
     "pyproject",
@@ -86,7 +88,7 @@ class Setting(Part, frozen=True, kw_only=True):
     """An environment variable that is set for good (ENV, export, env:).
 
     Attributes:
-        name: Its name.
+        name: Its name; LOADER_CONF for folders that the loader's own configuration gets.
         value: As written; quotes removed, other variables filled in where they are known.
         raw: As written, quotes removed.
         expanded: True where whoever reads the file fills in variables (`$X`) itself: a shell, a Dockerfile.
@@ -98,6 +100,16 @@ class Setting(Part, frozen=True, kw_only=True):
     raw: str
     expanded: bool = True
     inherited: bool = False
+
+
+class Repair(Part, frozen=True, kw_only=True):
+    """A line that makes the libraries of wheels findable, whatever they are: `gpudoctor fix --apply`, `gpudoctor run`.
+
+    Attributes:
+        installs: True when it may install further packages: `--packages`.
+    """
+
+    installs: bool = False
 
 
 class SystemPackage(Part, frozen=True, kw_only=True):
@@ -173,6 +185,8 @@ class Reference(Part, frozen=True, kw_only=True):
         extra_indexes: The same.
         installer: Who reads it.
         project: True for a folder whose project (and lock) is installed.
+        starts: True for a script that starts the program: what it sets is not known where it cannot be read.
+        extras: Extras that are asked for of a project.
     """
 
     path: str
@@ -182,6 +196,8 @@ class Reference(Part, frozen=True, kw_only=True):
     extra_indexes: tuple[str, ...] = ()
     installer: str = "pip"
     project: bool = False
+    starts: bool = False
+    extras: tuple[str, ...] = ()
 
 
 class Parts(msgspec.Struct):
@@ -196,9 +212,14 @@ class Parts(msgspec.Struct):
         services: Containers that are started.
         pythons: Python versions that are decided on.
         puzzles: Lines that could not be understood.
+        extra: The extra of a project that these parts include; None without one.
+        python_ranges: Specifier sets of the Pythons that a project is for.
         references: Files that are pulled in.
+        repairs: Lines that make libraries findable.
+        unread_starts: Scripts that start the program and could not be read: they may set anything.
     """
 
+    extra: str | None = None
     requirements: list[Requirement] = []
     images: list[Image] = []
     settings: list[Setting] = []
@@ -206,8 +227,11 @@ class Parts(msgspec.Struct):
     links: list[Link] = []
     services: list[Service] = []
     pythons: list[PythonVersion] = []
+    python_ranges: list[str] = []
     puzzles: list[Puzzle] = []
     references: list[Reference] = []
+    repairs: list[Repair] = []
+    unread_starts: list[Reference] = []
 
     def add(self, other: Parts) -> None:
         """Take over everything of another file."""
@@ -218,5 +242,8 @@ class Parts(msgspec.Struct):
         self.links += other.links
         self.services += other.services
         self.pythons += other.pythons
+        self.python_ranges += other.python_ranges
         self.puzzles += other.puzzles
         self.references += other.references
+        self.repairs += other.repairs
+        self.unread_starts += other.unread_starts

@@ -11,6 +11,7 @@ from gpudoctor.model.errors import InputFileError
 from gpudoctor.model.finding import Location
 
 _MOST_NODES = 200_000
+_DEEPEST = 100
 
 
 class Scalar(msgspec.Struct, frozen=True):
@@ -52,6 +53,7 @@ def parse_yaml(text: str, file: str) -> Value | None:
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
+        _check_depth(yaml.parse(text, Loader=loader), file)
         node = next(iter(yaml.compose_all(text, Loader=loader)), None)
         return _Builder(file).value(node) if node is not None else None
     except yaml.MarkedYAMLError as error:
@@ -60,6 +62,26 @@ def parse_yaml(text: str, file: str) -> Value | None:
         raise InputFileError(f"{where}: cannot be read as YAML: {error.problem or error.context}") from error
     except (yaml.YAMLError, RecursionError) as error:
         raise InputFileError(f"{file}: cannot be read as YAML: {error}") from error
+
+
+def _check_depth(events: Iterator[object], file: str) -> None:
+    """Refuse what nests deeper than anybody writes: the C library composes nodes by recursion, and dies of it.
+
+    Raises:
+        InputFileError: It does.
+    """
+    import yaml
+
+    depth = 0
+    for event in events:
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > _DEEPEST:
+            line = getattr(event, "start_mark", None)
+            where = f"{file}:{line.line + 1}" if line else file
+            raise InputFileError(f"{where}: the YAML nests more than {_DEEPEST} levels deep")
 
 
 class _Builder:

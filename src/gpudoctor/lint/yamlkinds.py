@@ -155,15 +155,26 @@ def parse_workflow(text: str, file: str) -> tuple[Parts, ...]:
     if not steps_holders:
         raise InputFileError(f"{file}:1: it is not a GitHub workflow: it has no `jobs:`")
     found = []
+    above = _variables(top)
     for job in steps_holders:
         if isinstance(job, Mapping):
             parts = Parts()
-            _job(job, file, parts)
+            _job(job, file, parts, {**above, **_variables(job)})
             found.append(parts)
     return tuple(found)
 
 
-def _job(job: Mapping, file: str, parts: Parts) -> None:
+def _variables(holder: Value | None) -> dict[str, tuple[Word, ...]]:
+    """Return the plain variables that `env:` of a workflow, job or step sets."""
+    env = holder.get("env") if isinstance(holder, Mapping) else None
+    return {
+        name.text: (Word(value.text),)
+        for name, value in pairs(env)
+        if isinstance(value, Scalar) and not _GITHUB_EXPRESSION.search(value.text)
+    }
+
+
+def _job(job: Mapping, file: str, parts: Parts, above: dict[str, tuple[Word, ...]]) -> None:
     container = job.get("container")
     value = container.get("image") if isinstance(container, Mapping) else container
     if isinstance(value, Scalar):
@@ -174,10 +185,10 @@ def _job(job: Mapping, file: str, parts: Parts) -> None:
             parts.images.append(Image(place=at(file, value), reference=value.text))
     for step in each(job.get("steps")):
         if isinstance(step, Mapping):
-            _step(step, file, parts)
+            _step(step, file, parts, above)
 
 
-def _step(step: Mapping, file: str, parts: Parts) -> None:
+def _step(step: Mapping, file: str, parts: Parts, above: dict[str, tuple[Word, ...]]) -> None:
     uses, given = text_of(step.get("uses")) or "", step.get("with")
     if uses.startswith("actions/setup-python") and isinstance(given, Mapping):
         version = given.get("python-version")
@@ -192,5 +203,5 @@ def _step(step: Mapping, file: str, parts: Parts) -> None:
     run = step.get("run")
     if isinstance(run, Scalar):
         script = _GITHUB_EXPRESSION.sub("$GITHUB_EXPRESSION", run.text)
-        variables: dict[str, tuple[Word, ...]] = {}
+        variables = {**above, **_variables(step)}
         ShellReader(file, parts, variables, run.first_line, lasting=False).read(script)

@@ -77,10 +77,10 @@ def test_pyproject() -> None:
 
 def test_conda() -> None:
     (parts,) = parse("conda", CONDA, "environment.yml")
-    found = {r.name: (r.specifier, r.extra_indexes, r.place.line) for r in parts.requirements}
-    assert found["pytorch"] == ("==2.5.1", (), 4)
-    assert found["cudnn"] == (">=9", (), 5)
-    assert found["torch"] == ("==2.5.1", ("https://download.pytorch.org/whl/cu124",), 8)
+    found = {(r.installer, r.name): (r.specifier, r.extra_indexes, r.place.line) for r in parts.requirements}
+    assert found["conda", "torch"] == ("==2.5.1", (), 4)
+    assert found["conda", "cudnn"] == (">=9", (), 5)
+    assert found["pip", "torch"] == ("==2.5.1", ("https://download.pytorch.org/whl/cu124",), 8)
     assert [p.version for p in parts.pythons] == ["3.11"]
 
 
