@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
@@ -72,13 +73,15 @@ def is_derivable(fact: Fact) -> bool:
     return isinstance(fact.claim, (NeedsPython, Requires, PairsWith))
 
 
-def new_facts(matrix: Matrix, release: Release, day: str) -> list[dict[str, object]]:
+def new_facts(matrix: Matrix, release: Release, day: str) -> list[dict[str, Any]]:
     """Return what METADATA and file names say of a release, as facts, for what no fact of the matrix speaks of."""
     held = [f for f in matrix.data.facts if f.subject == release.name]
     holding = {f.id for kind in (NeedsPython, Requires, PairsWith) for f, _ in _facts(matrix, release, kind)}
     known = [f for f in held if f.id in holding]
-    claims: list[dict[str, object]] = []
-    if release.pythons and not any(isinstance(f.claim, NeedsPython) for f in known):
+    claims: list[dict[str, Any]] = []
+    # Of cuda-toolkit and the like no fact speaks of interpreters: a new release of it needs none either.
+    wanted = not held or any(isinstance(f.claim, NeedsPython) for f in held)
+    if wanted and release.pythons and not any(isinstance(f.claim, NeedsPython) for f in known):
         claims.append({"kind": "needs-python", "versions": python_specifiers(release.pythons)})
     spoken_of = {f.claim.package for f in known if isinstance(f.claim, (Requires, PairsWith))}
     for package, specifiers in sorted(release.requirements.items()):
@@ -102,7 +105,7 @@ def _text(specifiers: SpecifierSet) -> str:
     return ",".join(sorted((str(s) for s in specifiers), reverse=True))
 
 
-def _fact(release: Release, claim: dict[str, object], day: str) -> dict[str, object]:
+def _fact(release: Release, claim: dict[str, Any], day: str) -> dict[str, Any]:
     what = str(claim.get("package") or "python")
     where = "file names" if claim["kind"] == "needs-python" else "METADATA (Requires-Dist)"
     return {

@@ -19,6 +19,7 @@ from zipfile import ZipInfo
 import yaml
 from packaging.requirements import InvalidRequirement, Requirement
 from remotezip import RemoteIOError, RemoteZip
+from requests import RequestException
 
 from gpudoctor.loader.elf import read_elf
 from gpudoctor.loader.elftypes import ElfError, ElfObject
@@ -154,8 +155,8 @@ def main() -> int:
     try:
         wheel = index.wheel(name, version, arguments.platform)
         said = inspect(index, matrix, wheel, arguments.limit_mb << 20)
-    except (NotPublished, RemoteIOError) as error:
-        print(f"inspect_wheel: {error}", file=sys.stderr)
+    except (NotPublished, RemoteIOError, RequestException) as error:
+        print(f"inspect_wheel: {name}=={version} cannot be read: {error}", file=sys.stderr)
         return 2
     files = index.release(name, version, arguments.platform)
     said["pythons"] = list(pythons_of(files))

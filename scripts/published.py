@@ -90,17 +90,26 @@ class Index:
         self.fetched_bytes += int(response.headers.get("Content-Length") or 0)
 
     @lru_cache(maxsize=64)  # noqa: B019 - one index lives as long as its script
+    def _files(self, name: str) -> tuple[DistributionPackage, ...]:
+        try:
+            return tuple(self._client.get_project_page(name, timeout=60).packages)
+        except NoSuchProjectError as error:
+            raise NotPublished(f"{name}: the package index has no such project") from error
+
+    @lru_cache(maxsize=64)  # noqa: B019 - one index lives as long as its script
     def wheels(self, name: str) -> tuple[Wheel, ...]:
         """Return every wheel of a project, in the index's order.
 
         Raises:
             NotPublished: There is no such project.
         """
-        try:
-            page = self._client.get_project_page(name, timeout=60)
-        except NoSuchProjectError as error:
-            raise NotPublished(f"{name}: the package index has no such project") from error
-        return tuple(w for package in page.packages if (w := _wheel(name, package)) is not None)
+        return tuple(w for package in self._files(name) if (w := _wheel(name, package)) is not None)
+
+    def sources(self, name: str) -> dict[str, str]:
+        """Return the releases of a project that have a source archive, newest first, with what Python they require."""
+        archives = [p for p in self._files(name) if p.package_type == "sdist" and p.version and not p.is_yanked]
+        archives.sort(key=lambda package: Version(package.version or "0"), reverse=True)
+        return {str(package.version): package.requires_python or "" for package in archives}
 
     def releases(self, name: str) -> tuple[str, ...]:
         """Return the releases of a project that have wheels and are no pre-releases, oldest first."""

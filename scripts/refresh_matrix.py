@@ -16,20 +16,21 @@ from __future__ import annotations
 import argparse
 import datetime
 import difflib
+import json
 import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-import yaml
 from packaging.version import InvalidVersion, Version
 from remotezip import RemoteIOError
 from requests import RequestException
 
 from derive import derive, disagreement, is_derivable, new_facts, python_specifiers
-from gpudoctor.matrix.claims import Conflicts, PairsWith
+from gpudoctor.matrix.claims import Conflicts, PairsWith, Yanked
 from gpudoctor.matrix.index import Matrix
 from gpudoctor.matrix.load import load_matrix
 from gpudoctor.matrix.sources import Source
@@ -43,6 +44,8 @@ RELEASES = ROOT / "compat" / "releases.yaml"
 RELEASES_KEPT = 200
 # No facts speak of these, but old releases of them have no wheels, so that what requires one cannot be installed.
 SCARCE = ("av",)
+# Pure Python and published as source archives only, which install wherever their Requires-Python says.
+SOURCE_ONLY = ("openai-whisper",)
 RELEASES_HEAD = "# Releases with wheels for Linux x86-64, and the Python versions that these install on.\n"
 RELEASES_HEAD += "# Written by scripts/refresh_matrix.py: do not edit.\n"
 PLATFORM = "linux-x86_64"
@@ -107,7 +110,7 @@ def newest_read(matrix: Matrix, subject: str) -> Version:
 def refresh_subject(run: Refresh, subject: str, day: str) -> None:
     """Compare one package with the index: new releases, and facts that they contradict."""
     newest = newest_read(run.matrix, subject)
-    added: list[dict[str, object]] = []
+    added: list[dict[str, Any]] = []
     for version in run.index.releases(subject):
         if Version(version) <= newest:
             continue
@@ -134,12 +137,25 @@ def _holding(matrix: Matrix, subject: str, version: str) -> Iterator[Fact]:
         yield from (fact for fact, _ in matrix.facts(subject, kind, version, PLATFORM))
 
 
-def _append(run: Refresh, path: Path, facts: list[dict[str, object]]) -> None:
+def _append(run: Refresh, path: Path, facts: list[dict[str, Any]]) -> None:
     text = run.texts.get(path) or (path.read_text("utf-8") if path.is_file() else "facts:\n")
-    for fact in facts:
-        dumped = yaml.safe_dump([fact], sort_keys=False, width=1000, default_flow_style=None)
-        text += "\n" + "".join(f"  {line}\n" for line in dumped.splitlines())
-    run.texts[path] = text
+    run.texts[path] = text + "".join(map(_in_house_style, facts))
+
+
+def _in_house_style(fact: dict[str, Any]) -> str:
+    """Write a fact as people write them here; JSON's strings are YAML's quoted ones."""
+    when, claim, sources = fact["when"], fact["claim"], fact["sources"]
+    lines = ["", f"  - id: {fact['id']}", f"    subject: {fact['subject']}"]
+    lines += [
+        f'    when: {{versions: "{when["versions"]}", platforms: [{", ".join(when["platforms"])}]}}',
+        "    claim:",
+    ]
+    lines += [f"      {key}: {json.dumps(text) if key == 'versions' else text}" for key, text in claim.items()]
+    lines += [f"    status: {fact['status']}", "    sources:"]
+    for source in sources:
+        rest = ", ".join(f"{key}: {json.dumps(text)}" for key, text in source.items() if key != "kind")
+        lines.append(f"      - {{kind: {source['kind']}, {rest}}}")
+    return "\n".join(lines) + "\n"
 
 
 def refresh_digests(run: Refresh, path: Path, subjects: frozenset[str]) -> None:
@@ -164,7 +180,7 @@ def _with_digest(run: Refresh, fact: Fact | None, subjects: frozenset[str], matc
     recorded = re.search(r'sha256: "?([0-9a-f]{64})', match["rest"])
     if recorded and recorded[1] != wheel.sha256:
         run.alarm(f"{wheel.file}: the published file has the digest {wheel.sha256}, the matrix recorded {recorded[1]}")
-    if wheel.yanked:
+    if wheel.yanked and not run.matrix.facts(wheel.name, Yanked, wheel.version):
         run.note(f"{wheel.name}=={wheel.version}: withdrawn by its authors (a source of {fact.id if fact else '?'})")
     return match[0] if recorded else f'{match[0][:-1]}, sha256: "{wheel.sha256}"}}'
 
@@ -226,6 +242,8 @@ def refresh_releases(run: Refresh, day: str) -> None:
 
 
 def _published(index: Index, package: str) -> dict[str, str]:
+    if package in SOURCE_ONLY:
+        return dict(list(index.sources(package).items())[:RELEASES_KEPT])
     versions: dict[str, str] = {}
     for version in reversed(index.releases(package)):
         files = [wheel for wheel in index.release(package, version, PLATFORM) if not wheel.yanked]

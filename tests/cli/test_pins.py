@@ -96,6 +96,33 @@ def test_commands_quote_what_a_shell_would_read() -> None:
     assert all(Requirement(word) for word in told[2:])
 
 
+def test_pip_commands_and_uv_commands_differ_in_the_installer_only() -> None:
+    uv = pins("faster-whisper", *RTX_3090, "--as", "commands").stdout
+    assert pins("faster-whisper", *RTX_3090, "--as", "pip").stdout == uv.replace(
+        "uv pip install", "python -m pip install"
+    )
+
+
+def test_libraries_that_are_linked_without_a_path_are_named_too() -> None:
+    done = pins("onnxruntime-gpu", *RTX_3090, "--format", "json")
+    folders = json.loads(done.stdout)["library_directories"]
+    assert {"nvidia/cublas/lib", "nvidia/cudnn/lib", "nvidia/cufft/lib"} <= set(folders)
+
+
+@pytest.mark.parametrize("platform", ["linux-aarch64", "windows-x86_64", "macos-arm64"])
+def test_another_platform_says_whose_releases_were_looked_at(platform: str) -> None:
+    done = pins("silero-vad", "--python-version", "3.11", "--platform", platform)
+    assert done.returncode == 0
+    assert f"whether they have some for {platform} was not looked at" in " ".join(done.stdout.split())
+
+
+def test_a_package_that_is_published_without_wheels() -> None:
+    done = pins("openai-whisper", *RTX_3090)
+    assert done.returncode == 0
+    assert "openai-whisper==2025" in done.stdout
+    assert "torch==" in done.stdout
+
+
 def test_as_without_a_set_writes_nothing(tmp_path: Path) -> None:
     done = pins("whisperx==3.4.2", *RTX_3090, "--as", "requirements", "-o", str(tmp_path / "r.txt"))
     assert (done.returncode, done.stdout) == (1, "")

@@ -39,6 +39,7 @@ class As(str, Enum):
 
     TEXT = "text"
     COMMANDS = "commands"
+    PIP = "pip"
     REQUIREMENTS = "requirements"
     CONSTRAINTS = "constraints"
     DOCKERFILE = "dockerfile"
@@ -103,7 +104,12 @@ def pins(
         typer.Option("--strict", help="Exit status 3 when the driver or the GPU is not known.", rich_help_panel=SET),
     ] = False,
     printed_as: Annotated[
-        As, typer.Option("--as", help="Print the set as this instead of for people.", rich_help_panel=OUTPUT)
+        As,
+        typer.Option(
+            "--as",
+            help="Print the set as this instead of for people; `commands` are uv's, `pip` those of pip.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = As.TEXT,
     report_format: PlainFormatOption = PlainFormat.TEXT,
     output: OutputOption = None,

@@ -37,8 +37,9 @@ class KnownGpu(msgspec.Struct, frozen=True):
 def find_gpu(models: tuple[GpuModel, ...], text: str) -> KnownGpu | None:
     """Return the GPU that a text means.
 
-    Spelling is free: case, spaces, hyphens, `NVIDIA`, `GeForce`, form factor and memory size may be there or not. A
-    laptop's GPU has the compute capability of its namesake but other memory, so its memory is None.
+    Spelling is free: case, spaces, hyphens, `NVIDIA`, `GeForce`, form factor and memory size may be there or not, and
+    a part of the name is enough where it means one compute capability (`5090`, `RTX PRO 6000`). A laptop's GPU has the
+    compute capability of its namesake but other memory, so its memory is None.
 
     Args:
         models: The table.
@@ -51,13 +52,28 @@ def find_gpu(models: tuple[GpuModel, ...], text: str) -> KnownGpu | None:
     if match := _CAPABILITY.fullmatch(plain):
         return _by_capability(models, f"{int(match[1])}.{match[2]}")
     spaced = re.sub(r"[-_/()]", " ", plain)
-    wanted = _key(plain)
-    for model in models:
-        for name in model.names:
-            if wanted and wanted in (_key(name), _key(name) + "super"):
-                memory = _memory(model, name, spaced)
-                return KnownGpu(_title(name), model.compute_capability, memory, model.tegra)
+    for model, name in _named(models, _key(plain)):
+        return KnownGpu(_title(name), model.compute_capability, _memory(model, name, spaced), model.tegra)
     return None
+
+
+def _named(models: tuple[GpuModel, ...], wanted: str) -> list[tuple[GpuModel, str]]:
+    """Return the GPUs of a name; else those that have it as a part (`5090`), if all are of one compute capability."""
+    if not wanted:
+        return []
+    every = [(model, name) for model in models for name in model.names]
+    if exact := [(model, name) for model, name in every if wanted in (_key(name), _key(name) + "super")]:
+        return exact
+    number = wanted.removesuffix("super")
+    part = [(model, name) for model, name in every if any(c.isdigit() for c in number) and number in _parts(name)]
+    one = len({model.compute_capability for model, _ in part}) == 1
+    return sorted(part, key=lambda found: len(found[1])) if one else []
+
+
+def _parts(name: str) -> set[str]:
+    """Return the runs of words of a name, written as one: `RTX PRO 6000 Blackwell` has `pro6000`."""
+    words = [key for word in re.split(r"[-_/() ]", name) if (key := _key(word))]
+    return {"".join(words[start:end]) for start in range(len(words)) for end in range(start + 1, len(words) + 1)}
 
 
 def _by_capability(models: tuple[GpuModel, ...], capability: str) -> KnownGpu | None:

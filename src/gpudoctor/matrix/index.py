@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 from functools import cached_property, lru_cache
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from gpudoctor.matrix.claims import Claim
 from gpudoctor.matrix.gpus import KnownGpu, find_gpu
 from gpudoctor.matrix.tables import BaseImage, Cause, DriverBranch, WhisperModel
 from gpudoctor.matrix.types import Consumer, Fact, Family, MatrixData, Provider, When
+
+if TYPE_CHECKING:
+    from packaging.specifiers import SpecifierSet
+    from packaging.version import Version
 
 C = TypeVar("C", bound=Claim)
 
@@ -27,17 +31,30 @@ def matches_version(specifiers: str, version: str | None) -> bool:
     return not specifiers or (version is not None and _matches(specifiers, version))
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=65536)
 def _matches(specifiers: str, version: str) -> bool:
-    # Imported here: most facts carry no specifier for the package at hand, and packaging costs 10 ms.
-    from packaging.specifiers import SpecifierSet
+    parsed = _public(version)
+    return parsed is not None and _specifier_set(specifiers).contains(parsed, prereleases=True)
+
+
+# Imported in the functions: most facts carry no specifier for the package at hand, and packaging costs 10 ms.
+
+
+@lru_cache(maxsize=4096)
+def _public(version: str) -> Version | None:
     from packaging.version import InvalidVersion, Version
 
     try:
-        parsed = Version(version)
+        return Version(Version(version).public)
     except InvalidVersion:
-        return False
-    return SpecifierSet(_LOCAL.sub("", specifiers)).contains(Version(parsed.public), prereleases=True)
+        return None
+
+
+@lru_cache(maxsize=4096)
+def _specifier_set(specifiers: str) -> SpecifierSet:
+    from packaging.specifiers import SpecifierSet
+
+    return SpecifierSet(_LOCAL.sub("", specifiers))
 
 
 def driver_tuple(release: str) -> tuple[int, ...]:

@@ -124,7 +124,7 @@ class BaseImage(Strict, frozen=True, kw_only=True):
 
 
 class Releases(Strict, frozen=True, kw_only=True):
-    """The releases of a package that are published with wheels for Linux x86-64.
+    """The releases of a package that are published with wheels for Linux x86-64, or that need none (openai-whisper).
 
     Attributes:
         package: Canonical name.

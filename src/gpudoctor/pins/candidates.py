@@ -9,7 +9,7 @@ from gpudoctor.matrix.claims import Claim, HasGpuCode, NeedsDriver, PairsWith, R
 from gpudoctor.matrix.index import Matrix, driver_tuple, matches_version
 from gpudoctor.matrix.types import Fact
 from gpudoctor.pins.types import TORCH_FAMILY, Candidate, Machine, Rejection
-from gpudoctor.rules.gpu_code import Code, way_of
+from gpudoctor.rules.gpu_code import Code, Way, way_of
 
 C = TypeVar("C", bound=Claim)
 
@@ -31,15 +31,20 @@ class Shelf:
         self._machine = machine
         self._only_index = from_package_index
         self._installed = installed or {}
+        self._judged: dict[str, tuple[tuple[Candidate, Rejection | None], ...]] = {}
         self._kept: dict[str, tuple[Candidate, ...]] = {}
-        self.rejections: dict[str, tuple[Rejection, ...]] = {}
+        self._cuda: dict[Candidate, str | None] = {}
+
+    def judged(self, package: str) -> tuple[tuple[Candidate, Rejection | None], ...]:
+        """Return every published release, newest first, with the reason why it is no candidate where it is none."""
+        if package not in self._judged:
+            self._judged[package] = tuple((c, self._reject(c)) for c in self._published(package))
+        return self._judged[package]
 
     def candidates(self, package: str) -> tuple[Candidate, ...]:
         """Return what can be chosen, best first."""
         if package not in self._kept:
-            judged = [(c, self._reject(c)) for c in self._published(package)]
-            self.rejections[package] = tuple(r for _, r in judged if r is not None)
-            fitting = [c for c, r in judged if r is None]
+            fitting = [c for c, rejection in self.judged(package) if rejection is None]
             installed = self._installed.get(package)
             fitting.sort(key=lambda c: c.release != installed and (c.version != installed or bool(c.build)))
             self._kept[package] = tuple(fitting)
@@ -47,6 +52,11 @@ class Shelf:
 
     def cuda_of(self, candidate: Candidate) -> str | None:
         """Return the CUDA version of a build; torch's own for a member of its family of the same release."""
+        if candidate not in self._cuda:
+            self._cuda[candidate] = self._read_cuda(candidate)
+        return self._cuda[candidate]
+
+    def _read_cuda(self, candidate: Candidate) -> str | None:
         subjects = (candidate.package, "torch") if candidate.package in TORCH_FAMILY else (candidate.package,)
         for subject in subjects:
             for _, claim in self._facts(Candidate(subject, candidate.version, candidate.build), HasGpuCode):
@@ -69,11 +79,11 @@ class Shelf:
         )
 
     def _reject(self, candidate: Candidate) -> Rejection | None:
-        pythons = self._matrix.releases(candidate.package)[candidate.version]
-        if not matches_version(pythons, self._machine.python):
-            return Rejection(candidate, f"has no wheel for Python {self._machine.python}")
+        python = self._machine.python
+        if not matches_version(self._matrix.releases(candidate.package)[candidate.version], python):
+            return Rejection(candidate, f"has no wheel for Python {python}", between=(f"Python {python}",))
         if not self._is_known(candidate):
-            return Rejection(candidate, "is a release that no fact of the matrix speaks of")
+            return Rejection(candidate, "is a release that no fact of the matrix speaks of", unknown=True)
         if not self._machine.gpus and self._machine.driver is None:
             return None
         for fact, claim in self._facts(candidate, HasGpuCode):
@@ -83,47 +93,74 @@ class Shelf:
 
     def _is_known(self, candidate: Candidate) -> bool:
         """Tell whether what a release requires is known, where it is known of others of the package."""
-        kinds = (Requires, PairsWith)
-        if candidate.build:
-            return True  # listed for what its own facts say
-        if not any(f.subject == candidate.package and isinstance(f.claim, kinds) for f in self._matrix.data.facts):
-            return True
-        return any(self._facts(candidate, kind) for kind in kinds)
+        if candidate.build or not _requirements_known(self._matrix, candidate.package, self._machine.platform):
+            return True  # a build of an index is listed for what its own facts say
+        return any(self._facts(candidate, kind) for kind in (Requires, PairsWith))
 
     def _reject_code(self, candidate: Candidate, fact: Fact, claim: HasGpuCode) -> Rejection | None:
         if claim.cuda is None and not claim.sass:
             return self._reject_cpu(candidate, fact)
         code = Code(claim.sass, claim.ptx, claim.cuda, from_files=False)
-        ways = {}
+        ways: dict[tuple[str, str], Way] = {}
         if claim.sass or claim.ptx:
-            ways = {name: way_of(code, cc, tegra=self._machine.tegra) for name, cc in self._machine.gpus}
-        without = [name for name, way in ways.items() if way == "none"]
+            ways = {gpu: way_of(code, gpu[1], tegra=self._machine.tegra) for gpu in self._machine.gpus}
+        without = [gpu for gpu, way in ways.items() if way == "none"]
         if without:
-            return Rejection(candidate, f"has no code for {' and '.join(without)}", (fact.id,))
+            names = " and ".join(name for name, _ in without)
+            return Rejection(candidate, f"has no code for {names}", (fact.id,), tuple(map(gpu_in_words, without)))
         if self._machine.driver is None:
             return None
-        return self._reject_driver(candidate, fact, claim.cuda, compiles="ptx" in ways.values())
+        return self._reject_driver(candidate, fact, claim.cuda, [gpu for gpu, way in ways.items() if way == "ptx"])
 
     def _reject_cpu(self, candidate: Candidate, fact: Fact) -> Rejection | None:
         """A build without GPU code is no choice for a GPU where other builds of the package have some."""
         facts = self._matrix.data.facts
-        others = any(f.subject == candidate.package and _has_code(f.claim) for f in facts)
-        return Rejection(candidate, "is built without CUDA", (fact.id,)) if others else None
+        if not any(f.subject == candidate.package and _has_code(f.claim) for f in facts):
+            return None
+        gpus = tuple(map(gpu_in_words, self._machine.gpus))
+        return Rejection(candidate, f"is built without CUDA for {self._machine.platform}", (fact.id,), gpus)
 
-    def _reject_driver(self, candidate: Candidate, code: Fact, cuda: str | None, *, compiles: bool) -> Rejection | None:
+    def _reject_driver(
+        self, candidate: Candidate, code: Fact, cuda: str | None, compiling: list[tuple[str, str]]
+    ) -> Rejection | None:
         """Any driver of a CUDA major's minimum runs its machine code; compiling PTX takes the build's own minimum."""
-        needs = [(f, c) for f, c in self._facts(candidate, NeedsDriver) if c.ptx] if compiles else []
+        needs = [(f, c) for f, c in self._facts(candidate, NeedsDriver) if c.ptx] if compiling else []
         needs += self._matrix.facts("cuda", NeedsDriver, cuda, self._machine.platform) if cuda else []
+        driver = self._machine.driver or "0"
         for fact, claim in needs:
             least = claim.windows if self._machine.platform.startswith("windows") else claim.linux
-            if least is not None and driver_tuple(self._machine.driver or "0") < driver_tuple(least):
-                what = f"compiling its code for this GPU (CUDA {claim.cuda})" if claim.ptx else f"CUDA {cuda}"
-                return Rejection(candidate, f"needs driver {least} or newer for {what}", (code.id, fact.id))
+            if least is not None and driver_tuple(driver) < driver_tuple(least):
+                major = claim.cuda.partition(".")[0]
+                what = f"compiling its code for this GPU (CUDA {claim.cuda})" if claim.ptx else f"CUDA {major}"
+                gpus = tuple(map(gpu_in_words, compiling)) if claim.ptx else ()
+                return Rejection(
+                    candidate,
+                    f"needs driver {least} or newer for {what}",
+                    (code.id, fact.id),
+                    (*gpus, f"driver {driver}"),
+                )
         return None
+
+
+def gpu_in_words(gpu: tuple[str, str]) -> str:
+    """Return a GPU's name and compute capability as a conflict names it."""
+    name, capability = gpu
+    return f"{name} (compute capability {capability})"
 
 
 def _has_code(claim: Claim) -> bool:
     return isinstance(claim, HasGpuCode) and (claim.cuda is not None or bool(claim.sass))
+
+
+@lru_cache(maxsize=512)
+def _requirements_known(matrix: Matrix, package: str, platform: str) -> bool:
+    """Tell whether any release's requirements are known on a platform."""
+    return any(
+        fact.subject == package
+        and isinstance(fact.claim, (Requires, PairsWith))
+        and (not fact.when.platforms or platform in fact.when.platforms)
+        for fact in matrix.data.facts
+    )
 
 
 @lru_cache(maxsize=256)

@@ -6,7 +6,7 @@ import msgspec
 
 from gpudoctor import __version__
 from gpudoctor.matrix.claims import HasGpuCode, NeedsLibrary, PairsWith, Requires
-from gpudoctor.matrix.index import Matrix
+from gpudoctor.matrix.index import Matrix, matches_version
 from gpudoctor.model.finding import OpenQuestion, Tool
 from gpudoctor.model.pins import (
     PINS_SCHEMA_VERSION,
@@ -20,6 +20,8 @@ from gpudoctor.pins.types import Chosen, Conflict, Machine, Wish
 
 EXIT_NO_SET = 1
 EXIT_OPEN = 3
+LISTED = "linux-x86_64"
+"""The platform whose wheels the list of releases is of."""
 TORCH_INDEX = "https://download.pytorch.org/whl/"
 
 
@@ -115,22 +117,33 @@ def _open_questions(machine: Machine) -> tuple[OpenQuestion, ...]:
         )
         if not known
     ]
+    if machine.platform != LISTED:
+        missing.append(
+            f"the matrix lists the releases that have wheels for {LISTED}; whether they have some for "
+            f"{machine.platform} was not looked at, --verify asks an installer"
+        )
     return tuple(OpenQuestion(rule="pins", reason=reason) for reason in missing)
 
 
 def _library_directories(matrix: Matrix, machine: Machine, chosen: Chosen) -> tuple[str, ...]:
-    """Return the folders of the wheels that a package of the set opens by bare name and never searches.
+    """Return the folders of the wheels whose libraries a package of the set needs and never searches for.
 
-    torch is left out: it loads its own by path, before anything else opens them.
+    Those are the wheels that its metadata does not require: what it opens by bare name or links without a path. torch
+    is left out: it loads its own by path, before anything else opens them.
     """
-    versions = {c.package: c.version for c in chosen.candidates}
-    found: dict[str, None] = {}
-    for candidate in chosen.candidates:
-        for _, claim in matrix.facts(
-            candidate.package, NeedsLibrary, candidate.release, machine.platform, machine.python
-        ):
-            family = matrix.families.get(claim.library)
-            for provider in family.providers if family and claim.provided_by else ():
-                if provider.distribution == claim.provided_by and provider.distribution in versions:
-                    found.setdefault(provider.directory)
+    releases = {c.package: c.version for c in chosen.candidates}
+    needed = {
+        claim.package
+        for c in chosen.candidates
+        for _, claim in matrix.facts(c.package, Requires, c.release, machine.platform, machine.python)
+        if not claim.declared
+    }
+    found = {
+        provider.directory: None
+        for family in matrix.families.values()
+        for provider in family.providers
+        if provider.distribution in needed
+        and provider.distribution in releases
+        and matches_version(provider.versions, releases[provider.distribution])
+    }
     return tuple(found)

@@ -12,13 +12,49 @@ from gpudoctor.pins.candidates import Shelf
 from gpudoctor.pins.types import TORCH_FAMILY, Candidate, Machine, Need
 
 
-def needs_of(matrix: Matrix, machine: Machine, shelf: Shelf, candidate: Candidate) -> Iterator[Need]:
-    """Yield what a candidate asks of packages whose releases the matrix knows."""
-    if not candidate.version:
-        return
-    for need in _all_needs(matrix, machine, shelf, candidate):
-        if matrix.releases(need.package):
-            yield need
+class Needs:
+    """What every candidate asks of others on one machine, and which candidate satisfies what.
+
+    Args:
+        matrix: Facts and published releases.
+        machine: What the set must run on.
+        shelf: The candidates.
+    """
+
+    def __init__(self, matrix: Matrix, machine: Machine, shelf: Shelf) -> None:
+        self.shelf = shelf
+        self._matrix = matrix
+        self._machine = machine
+        self._of: dict[Candidate, tuple[Need, ...]] = {}
+        self._matches: dict[tuple[str, str], bool] = {}
+
+    def of(self, candidate: Candidate) -> tuple[Need, ...]:
+        """Return what a candidate asks of packages whose releases the matrix knows."""
+        if not candidate.version:
+            return ()
+        if candidate not in self._of:
+            needs = _all_needs(self._matrix, self._machine, self.shelf, candidate)
+            self._of[candidate] = tuple(need for need in needs if self._matrix.releases(need.package))
+        return self._of[candidate]
+
+    def satisfied(self, need: Need, candidate: Candidate) -> bool:
+        """Tell whether a candidate of the package that a need is about satisfies it."""
+        if not candidate.version:
+            return need.only_if_there
+        if need.build is not None and candidate.build != need.build:
+            return False
+        asked = (need.versions, candidate.version)
+        if asked not in self._matches:
+            self._matches[asked] = matches_version(*asked)
+        return self._matches[asked] != need.excluded and self._agrees(need, candidate)
+
+    def _agrees(self, need: Need, candidate: Candidate) -> bool:
+        if need.cuda is None or need.cuda_agreement is None:
+            return True
+        own = self.shelf.cuda_of(candidate)
+        if own is None or need.cuda_agreement == "same-release":
+            return own in (None, need.cuda)
+        return own.partition(".")[0] == need.cuda.partition(".")[0]
 
 
 def left_to_installer(matrix: Matrix, machine: Machine, candidate: Candidate) -> Iterator[str]:
@@ -63,20 +99,25 @@ def _pair(fact: Fact, claim: PairsWith, candidate: Candidate, shelf: Shelf) -> N
         cuda=cuda,
         cuda_agreement=claim.cuda if cuda else None,
         because=f"works only with {claim.package}{claim.versions}{built}",
+        in_general=f"works only with its own release of {claim.package}" if claim.versions.startswith("==") else "",
         facts=(fact.id,),
     )
 
 
 def _conflict(fact: Fact, claim: Conflicts) -> Need:
-    how = "overwrites files of" if claim.shares_files else "does not work with"
     return Need(
         package=claim.package,
         versions=claim.versions,
         excluded=True,
         only_if_there=True,
-        because=f"{how} {claim.package}{claim.versions}",
+        because=_clash(claim),
         facts=(fact.id,),
     )
+
+
+def _clash(claim: Conflicts) -> str:
+    how = "overwrites files of" if claim.shares_files else "does not work with"
+    return f"{how} {claim.package}{claim.versions}"
 
 
 def _reversed(matrix: Matrix, machine: Machine, candidate: Candidate) -> Iterator[Need]:
@@ -85,13 +126,15 @@ def _reversed(matrix: Matrix, machine: Machine, candidate: Candidate) -> Iterato
         if fact.when.builds or not _is_here(fact, machine):
             continue
         if matches_version(claim.versions, candidate.version):
-            clause = "shares files with" if claim.shares_files else "does not work with"
+            how = "shares files with" if claim.shares_files else "does not work with"
             yield Need(
                 package=fact.subject,
                 versions=fact.when.versions,
                 excluded=True,
                 only_if_there=True,
-                because=f"{clause} {fact.subject}{fact.when.versions}",
+                because=f"{how} {fact.subject}{fact.when.versions}",
+                in_general=_clash(claim),
+                said_of=fact.subject,
                 facts=(fact.id,),
             )
 

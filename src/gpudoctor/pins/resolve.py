@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-from packaging.version import Version
 from resolvelib import AbstractProvider, BaseReporter, ResolutionImpossible, ResolutionTooDeep, Resolver
 
-from gpudoctor.matrix.index import Matrix, matches_version
+from gpudoctor.matrix.index import Matrix
 from gpudoctor.model.errors import GpuDoctorError, UsageError
 from gpudoctor.pins.candidates import Shelf
-from gpudoctor.pins.needs import left_to_installer, needs_of
-from gpudoctor.pins.types import Candidate, Chosen, Conflict, Machine, Need, Rejection, Wish
+from gpudoctor.pins.conflict import explain, searched
+from gpudoctor.pins.narrow import Net
+from gpudoctor.pins.needs import Needs, left_to_installer
+from gpudoctor.pins.types import Candidate, Chosen, Conflict, Machine, Need, Wish
 
 if TYPE_CHECKING:
     from resolvelib.structs import RequirementInformation
 
 _ROUNDS = 5_000
-_MOST_REASONS = 8
 # They decide what everything else can be, so they are chosen early.
 _DECISIVE = ("torch", "ctranslate2", "onnxruntime-gpu")
 
@@ -49,13 +49,15 @@ def choose(
     _refuse_unknown(matrix, wishes)
     if (impossible := unserved(matrix, machine)) is not None:
         return impossible
-    plain = _choose(matrix, machine, wishes, installed, from_package_index=True)
+    plain = _Attempt(matrix, machine, wishes, installed, from_package_index=True)
     if from_package_index:
-        return plain
-    newest = _choose(matrix, machine, wishes, installed, from_package_index=False)
-    if isinstance(plain, Chosen) and isinstance(newest, Chosen):
-        return plain if _versions(plain, wishes) == _versions(newest, wishes) else newest
-    return newest
+        return plain.chosen or plain.conflict()
+    newest = _Attempt(matrix, machine, wishes, installed, from_package_index=False)
+    if newest.chosen is None:
+        return newest.conflict()
+    if plain.chosen is not None and _versions(plain.chosen, wishes) == _versions(newest.chosen, wishes):
+        return plain.chosen
+    return newest.chosen
 
 
 def _versions(chosen: Chosen, wishes: Sequence[Wish]) -> list[str]:
@@ -64,37 +66,58 @@ def _versions(chosen: Chosen, wishes: Sequence[Wish]) -> list[str]:
 
 
 def _refuse_unknown(matrix: Matrix, wishes: Sequence[Wish]) -> None:
+    known = [releases.package for releases in matrix.data.releases]
     for wish in wishes:
-        if not matrix.releases(wish.package):
+        if wish.package not in known:
+            near = get_close_matches(wish.package, known, n=1, cutoff=0.75)
+            means = f"did you mean {near[0]}? " if near else ""
             raise UsageError(
-                f"{wish.package}: the matrix knows no releases of it; `gpudoctor matrix list` names the packages "
-                "that it speaks of, and an installer finds the others"
+                f"{wish.package}: the matrix knows no releases of it; {means}`gpudoctor matrix list` names the "
+                "packages that it speaks of, and an installer finds the others"
             )
 
 
-def _choose(
-    matrix: Matrix,
-    machine: Machine,
-    wishes: Sequence[Wish],
-    installed: dict[str, str] | None,
-    *,
-    from_package_index: bool,
-) -> Chosen | Conflict:
-    def attempt(machine: Machine, wishes: Sequence[Wish]) -> Chosen | _Failure:
+class _Attempt:
+    """One search for a set.
+
+    Attributes:
+        chosen: The set; None where there is none.
+    """
+
+    def __init__(
+        self,
+        matrix: Matrix,
+        machine: Machine,
+        wishes: Sequence[Wish],
+        installed: dict[str, str] | None,
+        *,
+        from_package_index: bool,
+    ) -> None:
         shelf = Shelf(matrix, machine, from_package_index=from_package_index, installed=installed)
-        provider = _Provider(matrix, machine, shelf, [w.package for w in wishes])
+        self._needs = Needs(matrix, machine, shelf)
+        self._wishes = wishes
+        self._net = Net(self._needs, wishes)
+        self._causes: Collection[RequirementInformation[Need, Candidate]] = ()
+        self.chosen = self._resolve(matrix, machine) if self._net.empty is None else None
+
+    def conflict(self) -> Conflict:
+        """Return why there is no set."""
+        if self._net.empty is not None:
+            return explain(self._net, self._needs, self._wishes)
+        return searched(self._needs, self._wishes, self._causes)
+
+    def _resolve(self, matrix: Matrix, machine: Machine) -> Chosen | None:
+        provider = _Provider(self._needs, [wish.package for wish in self._wishes])
         try:
-            result = Resolver(provider, BaseReporter()).resolve(list(_wanted(wishes)), max_rounds=_ROUNDS)
+            result = Resolver(provider, BaseReporter()).resolve(list(_wanted(self._wishes)), max_rounds=_ROUNDS)
         except ResolutionImpossible as error:
-            return _Failure(error.causes, shelf, provider)
+            self._causes = error.causes
+            return None
         except ResolutionTooDeep as error:
             raise GpuDoctorError(
                 "no set was found within reasonable time; pin one of the packages and ask again"
             ) from error
-        return _chosen(matrix, machine, wishes, result.mapping, result.criteria)
-
-    outcome = attempt(machine, wishes)
-    return outcome if isinstance(outcome, Chosen) else _conflict(machine, wishes, attempt)
+        return _chosen(matrix, machine, self._wishes, result.mapping, result.criteria)
 
 
 def unserved(matrix: Matrix, machine: Machine) -> Conflict | None:
@@ -124,13 +147,10 @@ def _wanted(wishes: Iterable[Wish]) -> Iterator[Need]:
 class _Provider(AbstractProvider[Need, Candidate, str]):
     """Needs and candidates, as resolvelib asks for them."""
 
-    def __init__(self, matrix: Matrix, machine: Machine, shelf: Shelf, order: Sequence[str]) -> None:
-        self._matrix = matrix
-        self._machine = machine
-        self._shelf = shelf
+    def __init__(self, needs: Needs, order: Sequence[str]) -> None:
+        self._needs = needs
         ranked = (*order, *(p for p in _DECISIVE if p not in order))
         self._rank = {package: rank for rank, package in enumerate(ranked)}
-        self.asked: dict[tuple[Candidate, Need], None] = {}
 
     def identify(self, requirement_or_candidate: Need | Candidate) -> str:
         return requirement_or_candidate.package
@@ -158,30 +178,14 @@ class _Provider(AbstractProvider[Need, Candidate, str]):
         needs = list(requirements[identifier])
         tried = set(incompatibilities[identifier])
         absent = [Candidate(identifier)] if all(need.only_if_there for need in needs) else []
-        offered = (*absent, *self._shelf.candidates(identifier))
+        offered = (*absent, *self._needs.shelf.candidates(identifier))
         return [c for c in offered if c not in tried and all(self.is_satisfied_by(need, c) for need in needs)]
 
     def is_satisfied_by(self, requirement: Need, candidate: Candidate) -> bool:
-        if not candidate.version:
-            return requirement.only_if_there
-        if requirement.build is not None and candidate.build != requirement.build:
-            return False
-        if matches_version(requirement.versions, candidate.version) == requirement.excluded:
-            return False
-        return self._agrees(requirement, candidate)
+        return self._needs.satisfied(requirement, candidate)
 
-    def _agrees(self, need: Need, candidate: Candidate) -> bool:
-        if need.cuda is None or need.cuda_agreement is None:
-            return True
-        own = self._shelf.cuda_of(candidate)
-        if own is None or need.cuda_agreement == "same-release":
-            return own in (None, need.cuda)
-        return own.partition(".")[0] == need.cuda.partition(".")[0]
-
-    def get_dependencies(self, candidate: Candidate) -> list[Need]:
-        needs = list(needs_of(self._matrix, self._machine, self._shelf, candidate))
-        self.asked |= dict.fromkeys((candidate, need) for need in needs)
-        return needs
+    def get_dependencies(self, candidate: Candidate) -> tuple[Need, ...]:
+        return self._needs.of(candidate)
 
 
 def _chosen(
@@ -207,99 +211,3 @@ def _sentences(information: Iterable[RequirementInformation[Need, Candidate]]) -
     """Return why a package is there, each reason once."""
     real = [i for i in information if not i.requirement.only_if_there]
     return dict.fromkeys(f"{i.parent} {i.requirement.because}" if i.parent else i.requirement.because for i in real)
-
-
-# --- no set ----------------------------------------------------------------------------------------------------------
-
-
-class _Failure(msgspec.Struct, frozen=True):
-    """What is known after an attempt that found no set."""
-
-    causes: Collection[Any]
-    shelf: Shelf
-    provider: _Provider
-
-
-def _conflict(machine: Machine, wishes: Sequence[Wish], attempt: Any) -> Conflict:
-    """Leave out one thing after another for as long as there is no set: what is left cannot hold together."""
-    for wish in tuple(wishes):
-        fewer = [w for w in wishes if w is not wish]
-        if fewer and not isinstance(attempt(machine, fewer), Chosen):
-            wishes = fewer
-    for without in _relaxed(machine):
-        if not isinstance(attempt(without(machine), wishes), Chosen):
-            machine = without(machine)
-    return Conflict(_between(machine, wishes, attempt), *_explained(attempt(machine, wishes), wishes))
-
-
-def _relaxed(machine: Machine) -> list[Any]:
-    """Return ways to ask less of the machine, one thing each."""
-    ways: list[Any] = []
-    if machine.driver is not None:
-        ways.append(lambda m: msgspec.structs.replace(m, driver=None))
-    for gpu in machine.gpus:
-        ways.append(lambda m, gpu=gpu: msgspec.structs.replace(m, gpus=tuple(g for g in m.gpus if g != gpu)))
-    return ways
-
-
-def _between(machine: Machine, wishes: Sequence[Wish], attempt: Any) -> tuple[str, ...]:
-    parts = [str(wish) for wish in wishes]
-    parts += [f"{name} (compute capability {cc})" for name, cc in machine.gpus]
-    if machine.driver is not None:
-        parts.append(f"driver {machine.driver}")
-    others = (f"3.{minor}" for minor in range(9, 16))
-    if any(isinstance(attempt(msgspec.structs.replace(machine, python=p), wishes), Chosen) for p in others):
-        parts.append(f"Python {machine.python}")
-    return tuple(parts)
-
-
-def _explained(failure: _Failure, wishes: Sequence[Wish]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the sentences and facts that lead to the contradiction.
-
-    The resolver names the last needs that met; those of the wished releases on the packages that state them come first.
-    """
-    last = [(cause.parent, cause.requirement) for cause in failure.causes if cause.parent is not None]
-    wished = {wish.package for wish in wishes}
-    packages = dict.fromkeys((*(parent.package for parent, _ in last), *(need.package for _, need in last)))
-    first = [
-        (asking, need)
-        for asking, need in failure.provider.asked
-        if asking.package in wished and need.package in packages and not need.only_if_there
-    ]
-    met = {*packages, *(need.package for _, need in first)}
-    against = [(a, n) for a, n in failure.provider.asked if n.excluded and a.package in met and n.package in met]
-    rejections = _relevant(failure, wishes, packages, last)
-    # That a release is too old for this Python, or unknown, explains only where nothing else does.
-    telling = [r for r in rejections if r.facts]
-    said = [(asking, need.because, need.facts) for asking, need in dict.fromkeys((*first, *against, *last))]
-    said += [
-        (rejection.candidate, rejection.reason, rejection.facts)
-        for rejection in telling or ([] if said else rejections)
-    ]
-    facts = {fact for _, _, names in said for fact in names}
-    return tuple(_grouped((asking, clause) for asking, clause, _ in said))[:_MOST_REASONS], tuple(sorted(facts))
-
-
-def _relevant(
-    failure: _Failure, wishes: Sequence[Wish], packages: Iterable[str], last: Sequence[tuple[Candidate, Need]]
-) -> list[Rejection]:
-    """Return why releases that would have been wanted are none for this machine."""
-    wanted = {wish.package: [wish.versions] for wish in wishes}
-    for _, need in last:
-        wanted.setdefault(need.package, []).extend([] if need.excluded else [need.versions])
-    return [
-        rejection
-        for package in dict.fromkeys((*packages, *wanted))
-        for rejection in failure.shelf.rejections.get(package, ())
-        if all(matches_version(versions, rejection.candidate.version) for versions in wanted.get(package, ()))
-    ]
-
-
-def _grouped(said: Iterable[tuple[Candidate, str]]) -> Iterator[str]:
-    """Yield one sentence for all releases of a package of which the same is said: `torch 2.9.0 to 2.15.0 needs …`."""
-    groups: dict[tuple[str, str], list[Candidate]] = {}
-    for candidate, clause in said:
-        groups.setdefault((candidate.package, clause), []).append(candidate)
-    for (package, clause), candidates in groups.items():
-        releases = sorted({c.version for c in candidates}, key=Version)
-        yield f"{package} {releases[0] if len(releases) == 1 else f'{releases[0]} to {releases[-1]}'} {clause}"

@@ -80,6 +80,9 @@ class Need(msgspec.Struct, frozen=True, kw_only=True):
         cuda: CUDA version that its build must have: as a whole, or by its major.
         cuda_agreement: How closely.
         because: Why, as a clause whose subject is whoever asks: `requires ctranslate2<4.5.0`.
+        in_general: The same of several releases at once, where each names another: `works only with its own torch`.
+        said_of: The package that the statement is about, where that is another than the one that asks: a conflict that
+            the other side's facts state.
         facts: Ids of the facts that say so.
     """
 
@@ -91,7 +94,14 @@ class Need(msgspec.Struct, frozen=True, kw_only=True):
     cuda: str | None = None
     cuda_agreement: Literal["same-release", "same-major"] | None = None
     because: str
+    in_general: str = ""
+    said_of: str = ""
     facts: tuple[str, ...] = ()
+
+    @property
+    def clause(self) -> str:
+        """What a statement about several releases says."""
+        return self.in_general or self.because
 
 
 class Rejection(msgspec.Struct, frozen=True):
@@ -101,11 +111,15 @@ class Rejection(msgspec.Struct, frozen=True):
         candidate: The candidate.
         reason: A clause without the candidate's name: `has no code for compute capability 6.1`.
         facts: Ids of the facts that say so.
+        between: The parts of the machine that it does not go with, as a conflict names them: `driver 470.82.01`.
+        unknown: True when it is none only because the matrix knows too little of it.
     """
 
     candidate: Candidate
     reason: str
     facts: tuple[str, ...] = ()
+    between: tuple[str, ...] = ()
+    unknown: bool = False
 
 
 class Conflict(msgspec.Struct, frozen=True):

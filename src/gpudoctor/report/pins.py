@@ -8,9 +8,10 @@ from typing import Literal
 from gpudoctor.model.pins import Pin, PinsDocument
 from gpudoctor.report.canvas import STYLES, Canvas
 
-Style = Literal["text", "commands", "requirements", "constraints", "dockerfile"]
+Style = Literal["text", "commands", "pip", "requirements", "constraints", "dockerfile"]
 
 _HEAD = "# Chosen by gpudoctor pins, matrix {version}, for {machine}."
+_MOST_FACTS = 6
 _BASE_IMAGE = "python:{python}-slim"
 
 
@@ -31,7 +32,7 @@ def render_pins(
     canvas.line(f"gpudoctor {document.tool.version}  pins for {_machine(document)}")
     canvas.blank()
     if document.conflict is not None:
-        _show_conflict(canvas, document)
+        _show_conflict(canvas, document, verbose=verbose)
         return canvas.text()
     _show_pins(canvas, document, verbose=verbose)
     canvas.line("Install it:", indent=2)
@@ -50,17 +51,24 @@ def _machine(document: PinsDocument) -> str:
     return ", ".join(known)
 
 
-def _show_conflict(canvas: Canvas, document: PinsDocument) -> None:
+def _show_conflict(canvas: Canvas, document: PinsDocument, *, verbose: bool) -> None:
     conflict = document.conflict
     if conflict is None:
         return
-    between = " and ".join(", ".join(conflict.between).rsplit(", ", 1))
+    between = _joined(conflict.between)
     verb = "cannot be had together" if len(conflict.between) > 1 else "cannot be had"
     canvas.line(("no set", STYLES["error"]), f"  {between} {verb}:")
     for reason in conflict.reasons:
         canvas.line(f"- {reason}", indent=4)
     if conflict.facts:
-        canvas.line(f"facts: {', '.join(conflict.facts)}  (gpudoctor matrix show ID)", indent=4)
+        shown = conflict.facts if verbose else conflict.facts[:_MOST_FACTS]
+        left = len(conflict.facts) - len(shown)
+        rest = f" and {left} more (-v names them)" if left else ""
+        canvas.line(f"facts: {', '.join(shown)}{rest}  (gpudoctor matrix show ID)", indent=4)
+
+
+def _joined(names: tuple[str, ...]) -> str:
+    return " and ".join(", ".join(names).rsplit(", ", 1))
 
 
 def _show_pins(canvas: Canvas, document: PinsDocument, *, verbose: bool) -> None:
@@ -79,10 +87,10 @@ def _show_settings(canvas: Canvas, document: PinsDocument, python: str | None) -
         return
     target = f" --python {shlex.quote(python)}" if python else ""
     canvas.blank()
-    canvas.line("Then make the environment find its libraries, which are opened by bare name:", indent=2)
+    canvas.line("Then make the environment find its libraries, which these packages do not search for:", indent=2)
     canvas.verbatim(f"gpudoctor fix{target} --apply", indent=4)
     canvas.line(
-        f"or put {' and '.join(document.library_directories)} (below site-packages) on LD_LIBRARY_PATH before the "
+        f"or put {_joined(document.library_directories)} (below site-packages) on LD_LIBRARY_PATH before the "
         "process starts; `gpudoctor env` prints it.",
         indent=2,
     )
@@ -110,21 +118,23 @@ def _show_judgement(canvas: Canvas, document: PinsDocument) -> None:
 # --- what others read ------------------------------------------------------------------------------------------------
 
 
-def commands(document: PinsDocument, python: str | None) -> tuple[str, ...]:
-    """Return the commands that install a set with uv: one for each index."""
+def commands(document: PinsDocument, python: str | None, installer: Literal["uv", "pip"] = "uv") -> tuple[str, ...]:
+    """Return the commands that install a set: one for each index."""
     target = f"--python {shlex.quote(python)} " if python else ""
+    install = f"uv pip install {target}" if installer == "uv" else f"python -m pip {target}install "
     lines = []
     for index in _indexes(document):
         chosen = " ".join(shlex.quote(pin.requirement) for pin in document.pins if pin.index == index)
-        lines.append(f"uv pip install {target}--index-url {index} {chosen}")
+        lines.append(f"{install}--index-url {index} {chosen}")
     rest = " ".join(shlex.quote(pin.requirement) for pin in document.pins if pin.index is None)
-    return (*lines, f"uv pip install {target}{rest}") if rest else tuple(lines)
+    return (*lines, f"{install}{rest}") if rest else tuple(lines)
 
 
 def render_as(document: PinsDocument, style: Style, python: str | None) -> str:
     """Return a set for installers or image builders; see Style."""
-    if style == "commands":
-        return "".join(f"{command}\n" for command in commands(document, python))
+    if style in ("commands", "pip"):
+        installer: Literal["uv", "pip"] = "pip" if style == "pip" else "uv"
+        return "".join(f"{command}\n" for command in commands(document, python, installer))
     if style == "dockerfile":
         return _dockerfile(document)
     lines = [_head(document)]

@@ -106,6 +106,10 @@ class TestChoice:
         table = matrix(TWO, fact("needs", "app", Requires(package="lib"), ">=2"))
         assert "no fact" in refused(table, "app<2").reasons[0]
 
+    def test_a_misspelt_package_is_suggested(self) -> None:
+        with pytest.raises(UsageError, match="did you mean faster-whisper"):
+            choose(REAL, HERE, (Wish("fastr-whisper"),))
+
     def test_an_unknown_package_is_wrong_usage(self) -> None:
         with pytest.raises(UsageError, match="nothing-of-ours: the matrix knows no releases"):
             choose(matrix(TWO), HERE, (Wish("nothing-of-ours"),))
@@ -178,10 +182,107 @@ class TestConflict:
 
     def test_releases_with_one_reason_are_one_sentence(self) -> None:
         table = matrix(TWO, fact("needs", "app", Requires(package="lib", versions=">=3")))
-        assert "app 1.0 to 2.0 requires lib>=3" in refused(table, "app").reasons
+        assert refused(table, "app").reasons == (
+            "app 1.0 to 2.0 requires lib>=3, of which no release with wheels is published",
+        )
+
+    def test_each_release_is_ruled_out_by_one_statement_and_none_is_spare(self) -> None:
+        """A chain through three packages, beside statements that would rule out the same once more."""
+        table = matrix(
+            {
+                "app": {"3.0": ANY, "2.0": ANY, "1.0": ANY},
+                "lib": {"2.0": ANY, "1.0": ANY},
+                "base": {"1.0": ">=3.12,<3.15"},
+            },
+            fact("newer", "app", Requires(package="lib", versions=">=2"), ">=2"),
+            fact("older", "app", Requires(package="lib", versions="<2"), "<2"),
+            fact("lib-base", "lib", Requires(package="base"), ">=2"),
+            fact("lib-torch", "lib", Requires(package="torch"), "<2"),
+            fact("app-torch", "app", Conflicts(package="torch"), "==1.0"),
+        )
+        everything = msgspec.structs.replace(
+            table.data,
+            releases=(*table.data.releases, Releases(package="torch", versions={"2.0": ANY}, date="2026-11-21")),
+        )
+        conflict = refused(Matrix(everything), "app")
+        assert conflict.between == ("app", "Python 3.11")
+        assert set(conflict.reasons) == {
+            "app 2.0 to 3.0 requires lib>=2",
+            "lib 2.0 requires base",
+            "base 1.0 has no wheel for Python 3.11",
+            "app 1.0 requires lib<2",
+            "lib 1.0 requires torch",
+            "app 1.0 does not work with torch",
+        }
+        assert conflict.facts == ("app-torch", "lib-base", "lib-torch", "newer", "older")
+
+    def test_two_needs_that_meet_in_a_third_package(self) -> None:
+        table = matrix(
+            {"app": {"1.0": ANY}, "other": {"1.0": ANY}, "lib": {"2.0": ANY, "1.0": ANY}},
+            fact("one", "app", Requires(package="lib", versions="<2")),
+            fact("two", "other", Requires(package="lib", versions=">=2")),
+        )
+        conflict = refused(table, "app", "other")
+        assert conflict.between == ("app", "other")
+        assert set(conflict.reasons) == {"app 1.0 requires lib<2", "other 1.0 requires lib>=2"}
+
+    def test_what_only_a_search_finds_is_refused_as_well(self) -> None:
+        """Every two of three packages go together, all three do not: consistency of pairs cannot see it."""
+        releases = {name: {"2.0": ANY, "1.0": ANY} for name in ("a", "b", "c")}
+        unequal = [
+            fact(f"{one}{other}{version[0]}", one, Conflicts(package=other, versions=f"=={version}"), f"=={version}")
+            for one, other in (("a", "b"), ("b", "c"), ("a", "c"))
+            for version in ("1.0", "2.0")
+        ]
+        conflict = refused(matrix(releases, *unequal), "a", "b", "c")
+        assert conflict.between == ("a", "b", "c")
+        assert conflict.reasons
+        assert conflict.facts
+
+    def test_releases_in_between_that_are_not_meant_part_a_range(self) -> None:
+        releases = {"app": {"4.0": ANY, "3.0": ANY, "2.0": ANY, "1.0": ANY}, "lib": {"2.0": ANY}}
+        table = matrix(
+            releases,
+            fact("most", "app", Requires(package="lib", versions="<1"), "!=2.0"),
+            fact("one", "app", Requires(package="lib", versions=">2"), "==2.0"),
+        )
+        assert refused(table, "app").reasons[0].startswith("app 1.0 and 3.0 to 4.0 requires lib<1")
+
+    def test_a_release_that_does_not_exist_is_named_with_those_that_do(self) -> None:
+        conflict = refused(matrix(TWO), "app==1.5")
+        assert conflict.reasons == (
+            "app has no release ==1.5 with wheels that the matrix knows; the newest are 2.0, 1.0",
+        )
 
 
 class TestRealMatrix:
+    def test_releases_that_want_cudnn_8_can_be_had(self) -> None:
+        assert found(REAL, "ctranslate2==4.4.0")["nvidia-cudnn-cu12"].startswith("8.")
+        assert found(REAL, "ctranslate2==4.4.0", "torch")["torch"].startswith("2.3.")
+
+    def test_a_driver_for_cuda_11(self) -> None:
+        old = msgspec.structs.replace(HERE, driver="470.82.01")
+        conflict = refused(REAL, "faster-whisper", machine=old)
+        assert conflict.between == ("faster-whisper", "driver 470.82.01")
+        assert "ctranslate2 4.0.0 to 4.8.5 needs driver 525.60.13 or newer for CUDA 12" in conflict.reasons
+        assert found(REAL, "ctranslate2", machine=old)["ctranslate2"].startswith("3.")
+
+    def test_a_python_without_wheels_is_the_first_thing_said(self) -> None:
+        conflict = refused(REAL, "whisperx", machine=msgspec.structs.replace(HERE, python="3.14"))
+        assert conflict.between == ("whisperx", "Python 3.14")
+        assert conflict.reasons[0].endswith("has no wheel for Python 3.14")
+
+    def test_ptx_names_gpu_and_driver(self) -> None:
+        hopper = msgspec.structs.replace(HERE, driver="525.60.13", gpus=(("H100", "9.0"),))
+        conflict = refused(REAL, "ctranslate2>=4", machine=hopper)
+        assert conflict.between == ("ctranslate2>=4", "H100 (compute capability 9.0)", "driver 525.60.13")
+
+    def test_a_platform_whose_build_has_no_cuda_is_no_choice_for_a_gpu(self) -> None:
+        arm = Machine(python="3.11", platform="linux-aarch64")
+        assert "ctranslate2" in found(REAL, "faster-whisper", machine=arm)
+        grace = msgspec.structs.replace(arm, driver="580.65.06", gpus=(("GH200", "9.0"),))
+        assert any("without CUDA" in reason for reason in refused(REAL, "faster-whisper", machine=grace).reasons)
+
     def test_whisperx_that_contradicts_itself(self) -> None:
         conflict = refused(REAL, "whisperx==3.4.2")
         assert conflict.between == ("whisperx==3.4.2",)
