@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -169,6 +170,109 @@ def test_onnx_runtime_beside_a_daemon(tmp_path: Path, fix: Fix) -> None:
     assert start(runtime).returncode == 7
     fix("--binary", runtime, "--undo")
     assert tree_state(app) == before
+
+
+OPENER = """
+#include <dlfcn.h>
+#include <stdio.h>
+int main(void) {
+    const char *message = "cannot load libcurand.so.10";
+    int failed = 0;
+    if (!dlopen("libcudnn.so.9", RTLD_NOW)) { puts(dlerror()); failed = 1; }
+    if (!dlopen("libcublas.so.12", RTLD_NOW) && !dlopen("libcublas.so.11", RTLD_NOW)) { puts(dlerror()); failed = 1; }
+    if (!dlopen("libnvinfer.so.10", RTLD_NOW)) puts("no TensorRT");
+    if (!dlopen("libcuda.so.1", RTLD_NOW)) puts(message);
+    return failed;
+}
+"""
+
+
+class TestOpenedByName:
+    """A daemon that links nothing of CUDA: only names among its constants tell what it opens while it runs."""
+
+    @pytest.fixture
+    def opener(self, tmp_path: Path) -> Path:
+        """Make bin/opener; what it opens lies in lib, where it does not look."""
+        (tmp_path / "app/lib").mkdir(parents=True)
+        (tmp_path / "app/bin").mkdir()
+        for name in ("libcudnn.so.9", CUBLAS):
+            compile_library(tmp_path / "build", tmp_path / "app/lib" / name, name)
+        for part in ("graph", "ops", "cnn", "engines_precompiled", "heuristic", "engines_runtime_compiled"):
+            name = f"libcudnn_{part}.so.9"
+            compile_library(tmp_path / "build", tmp_path / "app/lib" / name, name)
+        (tmp_path / "main.c").write_text(OPENER)
+        subprocess.run(["gcc", tmp_path / "main.c", "-o", tmp_path / "app/bin/opener", "-ldl"], check=True)
+        return tmp_path / "app/bin/opener"
+
+    def check(self, opener: Path, *arguments: str) -> dict[str, Any]:
+        done = gpudoctor("check", "--binary", opener, "--format", "json", *arguments)
+        assert done.returncode == 0, done  # what is only perhaps opened is no error
+        document: dict[str, Any] = json.loads(done.stdout)
+        return document
+
+    def test_it_starts_after_a_repair_and_no_more_after_undo(self, opener: Path, fix: Fix) -> None:
+        before = tree_state(opener.parent.parent)
+        assert start(opener).returncode == 1
+        plan = json.loads(fix("--binary", opener, "--format", "json").stdout)
+        assert (plan["strategy"], len(plan["ends"])) == ("wrapper", 2)
+        assert fix("--binary", opener, "--apply", "--yes").returncode == 0
+        ran = start(f"{opener}-gpu")
+        assert (ran.returncode, ran.stdout.splitlines()[0]) == (0, "no TensorRT")
+        again = fix("--binary", opener, "--apply", "--yes")
+        assert (again.returncode, "nothing to do" in again.stdout) == (0, True)
+        assert fix("--binary", opener, "--undo").returncode == 0
+        assert tree_state(opener.parent.parent) == before
+        assert start(opener).returncode == 1
+
+    def test_a_warning_names_the_repair_of_this_very_program(self, opener: Path) -> None:
+        found = [f for f in self.check(opener)["findings"] if f["rule"] == "GPD201"]
+        assert {f["level"] for f in found} == {"warning"}
+        assert {f["cause"] for f in found} == {"cudnn-not-loadable", "cuda-lib-not-loadable"}
+        for finding in found:
+            commands = [c for x in finding["fixes"] for c in x["commands"]]
+            assert commands[:2] == [
+                f"gpudoctor fix --binary {opener} --apply",
+                f"gpudoctor run --binary {opener} -- COMMAND",
+            ]
+
+    def test_what_is_nowhere_is_an_open_question(self, opener: Path) -> None:
+        lib = opener.parent.parent / "lib"
+        document = self.check(opener, "--env", f"LD_LIBRARY_PATH={lib}")
+        assert [f for f in document["findings"] if f["rule"] == "GPD201"] == []
+        told = [q["reason"] for q in document["open"] if q["rule"] == "GPD201"]
+        assert told == [
+            "opener holds the name of libnvinfer.so.10, found nowhere: whether it opens any of them, its files do not "
+            "tell"
+        ]
+
+    def test_the_loader_itself_agrees(self, opener: Path) -> None:
+        lib = opener.parent.parent / "lib"
+        environment = {"LD_LIBRARY_PATH": str(lib)}
+        trace = start(opener, **environment, LD_DEBUG="files").stderr
+        opened = {line.split("file=")[1].split()[0] for line in trace.splitlines() if "dynamically loaded by" in line}
+        told = gpudoctor("libs", "--binary", opener, "--format", "json", **environment)
+        rows = [r for r in json.loads(told.stdout)["resolutions"] if r["assumed"] and r["requester"] == "opener"]
+        assert opened - {"libcuda.so.1", "libcublas.so.11"} == {r["soname"] for r in rows}
+        missing = {"libnvinfer.so.10"}
+        assert {r["soname"] for r in rows if r["outcome"] == "absent"} == missing
+
+    def test_run_and_env_serve_it(self, opener: Path) -> None:
+        ran = gpudoctor("run", "--binary", opener, "--", opener)
+        assert ran.returncode == 0, ran
+        told = gpudoctor("env", "--binary", opener, "--shell", "json")
+        assert start(opener, **json.loads(told.stdout)["variables"]).returncode == 0
+
+    def test_one_that_links_a_release_is_not_asked_for_another(self, opener: Path, tmp_path: Path) -> None:
+        lib = opener.parent.parent / "lib"
+        source = (
+            'int work(void); const char *f(void) { work(); return "libcublas.so.11"; } int main(void) { return !f(); }'
+        )
+        (tmp_path / "linked.c").write_text(source)
+        command = ["gcc", tmp_path / "linked.c", lib / CUBLAS, "-o", opener, f"-Wl,-rpath,{lib}"]
+        subprocess.run([*map(str, command)], check=True)
+        told = gpudoctor("libs", "--binary", opener, "--format", "json")
+        rows = json.loads(told.stdout)["resolutions"]
+        assert [(r["soname"], r["outcome"]) for r in rows] == [(CUBLAS, "present")]
 
 
 def test_a_folder_of_libraries_has_no_wrapper(tmp_path: Path, fix: Fix) -> None:

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from gpudoctor.loader.emulation import Emulation
-from gpudoctor.loader.process import Mapped, Process
+from gpudoctor.loader.mapped import Mapped
+from gpudoctor.loader.process import Process
 from gpudoctor.loader.search import LoadError
 from gpudoctor.loader.target import Target
 from gpudoctor.matrix.load import load_matrix

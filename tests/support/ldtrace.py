@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from gpudoctor.loader.process import Process, Request
+from gpudoctor.loader.mapped import Request
+from gpudoctor.loader.process import Process
 
 _PREFIX = re.compile(r"^\s*\d+:\t")
 _FILE = re.compile(r"file=(.*?) \[0\];  (needed by|dynamically loaded by|generating link map)(?: (.*) \[0\])?$")

@@ -6,7 +6,8 @@ import signal
 from collections.abc import Callable
 
 from gpudoctor.loader.emulation import Emulation
-from gpudoctor.loader.process import Mapped, Process
+from gpudoctor.loader.mapped import Mapped
+from gpudoctor.loader.process import Process
 from gpudoctor.loader.search import LoadError
 from gpudoctor.loader.target import Target
 from gpudoctor.system.protocol import ReadSystem

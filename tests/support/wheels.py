@@ -161,6 +161,8 @@ ENVIRONMENTS: dict[str, tuple[str, ...]] = {
     "ct2-460-cudnn8": ("ctranslate2==4.6.0", *_CT2_BASE, _CUDNN8, _CUBLAS12),
     "ct2-460-bare": ("ctranslate2==4.6.0", *_CT2_BASE),
     "ct2-440-cudnn91": ("ctranslate2==4.4.0", *_CT2_BASE, _CUDNN91, _CUBLAS12),
+    # cuDNN of the right name for another CUDA: its wheel is the one that torch-2110-ct2-485 has, too
+    "ct2-460-cudnn-cu13": ("ctranslate2==4.6.0", *_CT2_BASE, "nvidia-cudnn-cu13==9.19.0.56", _CUBLAS12),
     "ct2-485-cublas12": ("ctranslate2==4.8.5", *_CT2_BASE, _CUBLAS12),
     "ct2-485-cublas13": ("ctranslate2==4.8.5", *_CT2_BASE, _CUBLAS13),
     # onnxruntime of the CUDA 12 and of the CUDA 13 age, and both distributions in one environment

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -100,3 +101,112 @@ def test_onnx_runtimes_real_cuda_provider_beside_a_daemon(tmp_path: Path) -> Non
     assert (found.returncode, "not found" in found.stdout) == (0, False), found.stdout
     assert gpudoctor("fix", "--binary", app / "daemon", "--undo", **state).returncode == 0
     assert tree_state(app) == before
+
+
+# Nothing is linked: both libraries are opened by name, and cuDNN opens its parts by name in turn.
+OPENER = """
+#include <dlfcn.h>
+#include <stdio.h>
+int main(void) {
+    void *cudnn = dlopen("libcudnn.so.9", RTLD_NOW), *blas = dlopen("libcublas.so.12", RTLD_NOW);
+    if (!cudnn || !blas) { puts(dlerror()); return 1; }
+    int (*ops)(void) = (int (*)(void)) dlsym(cudnn, "cudnnOpsVersionCheck");
+    int (*cnn)(void) = (int (*)(void)) dlsym(cudnn, "cudnnCnnVersionCheck");
+    printf("%d %d", ops(), cnn());
+    fflush(stdout);
+    FILE *maps = fopen("/proc/self/maps", "r");
+    for (int c; (c = fgetc(maps)) != EOF;) fputc(c, stderr);
+    return 7;
+}
+"""
+
+# As a program with ONNX Runtime's archive unpacked beside it does: the runtime, then its providers, by name.
+SPEECH = """
+#include <dlfcn.h>
+#include <stdio.h>
+int main(void) {
+    const char *names[] = {
+        "libonnxruntime.so.1", "libonnxruntime_providers_shared.so", "libonnxruntime_providers_cuda.so"};
+    for (int i = 0; i < 3; i++)
+        if (!dlopen(names[i], RTLD_NOW | RTLD_GLOBAL)) { puts(dlerror()); return 1; }
+    return 7;
+}
+"""
+
+
+def compiled(folder: Path, source: str, *flags: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder.parent / "main.c").write_text(source)
+    subprocess.run(["gcc", folder.parent / "main.c", "-o", folder / "daemon", "-ldl", *flags], check=True)
+    return folder / "daemon"
+
+
+def test_a_daemon_that_opens_all_by_name(tmp_path: Path) -> None:
+    env, state = wheel_env("ct2-460-cudnn91"), {"XDG_STATE_HOME": str(tmp_path / "state")}
+    opener = compiled(tmp_path / "app", OPENER)
+    before = tree_state(opener.parent)
+    named = ("--binary", opener, "--python", env)
+    assert start(opener).returncode == 1
+    done = gpudoctor("fix", *named, "--apply", "--yes", **state)
+    assert done.returncode == 0, done.stdout
+    ran = start(f"{opener}-gpu")
+    assert (ran.returncode, ran.stdout) == (7, "0 0")
+    assert gpudoctor("fix", *named, "--undo", **state).returncode == 0
+    assert (tree_state(opener.parent), start(opener).returncode) == (before, 1)
+    mapped = {line.split()[-1] for line in ran.stderr.splitlines() if line.count("/")}
+    variables = json.loads(gpudoctor("env", *named, "--shell", "json").stdout)["variables"]
+    told = json.loads(gpudoctor("libs", *named, "--format", "json", **variables).stdout)["resolutions"]
+    by_role = {r["role"]: r["path"] for r in told}
+    for role in ("cudnn", "cublas", "cudnn_graph", "cudnn_ops", "cudnn_cnn"):
+        assert str(Path(by_role[role]).resolve()) in mapped, role
+
+
+def test_the_real_runtime_beside_a_daemon_opens_its_provider(tmp_path: Path) -> None:
+    """Without a GPU the provider dies in its own constructor, which the loader runs when all it links was found."""
+    packages, state = wheel_env("torch-2110-ct2-485"), {"XDG_STATE_HOME": str(tmp_path / "state")}
+    capi, lib = site_packages(wheel_env("ort-1311-bare")) / "onnxruntime/capi", tmp_path / "app/lib"
+    lib.mkdir(parents=True)
+    (lib / "libonnxruntime.so.1").symlink_to(next(capi.glob("libonnxruntime.so.1.*")))
+    for name in ("cuda", "shared", "tensorrt"):
+        (lib / f"libonnxruntime_providers_{name}.so").symlink_to(capi / f"libonnxruntime_providers_{name}.so")
+    daemon = compiled(tmp_path / "app/bin", SPEECH, "-Wl,-rpath,$ORIGIN/../lib")
+    driver = _driver_of(tmp_path, capi / "libonnxruntime_providers_cuda.so")
+    before, named = tree_state(tmp_path / "app"), ("--binary", daemon, "--python", packages)
+    assert "libcublasLt.so.13: cannot open" in start(daemon, LD_LIBRARY_PATH=str(driver)).stdout
+    checked = json.loads(gpudoctor("check", *named, "--format", "json").stdout)
+    lost = [f for f in checked["findings"] if f["rule"] == "GPD201"]
+    assert {f["level"] for f in lost} == {"error"}
+    # From 1.31.1 the provider opens cuDNN by a name that no constant holds: the matrix knows it.
+    assert {"libcudnn.so.9", "libcublasLt.so.13"} <= {n for f in lost for n in f["evidence"][0]["value"].split(", ")}
+    assert not any("tensorrt" in f["message"] or "nvinfer" in f["message"] for f in lost)
+    assert gpudoctor("fix", *named, "--apply", "--yes", **state).returncode == 0
+    ran = start(f"{daemon}-gpu", LD_LIBRARY_PATH=str(driver), LD_DEBUG="files")
+    assert "cannot open" not in ran.stdout
+    assert "calling init: " + str(lib.parent / "bin/../lib/libonnxruntime_providers_cuda.so") in ran.stderr
+    assert gpudoctor("fix", *named, "--undo", **state).returncode == 0
+    assert tree_state(tmp_path / "app") == before
+
+
+def test_a_healthy_archive_without_tensorrt_is_no_alarm(tmp_path: Path) -> None:
+    """ONNX Runtime's archives bring a TensorRT provider to everybody."""
+    capi, lib = site_packages(wheel_env("ort-1311-bare")) / "onnxruntime/capi", tmp_path / "app/lib"
+    lib.mkdir(parents=True)
+    for name in ("shared", "tensorrt"):
+        (lib / f"libonnxruntime_providers_{name}.so").symlink_to(capi / f"libonnxruntime_providers_{name}.so")
+    (lib / "libonnxruntime.so.1").symlink_to(next(capi.glob("libonnxruntime.so.1.*")))
+    done = gpudoctor("check", "--binary", tmp_path / "app", "--format", "json")
+    assert [f for f in json.loads(done.stdout)["findings"] if f["rule"] == "GPD201"] == []
+
+
+def _driver_of(folder: Path, provider: Path) -> Path:
+    """Compile a libcuda that has every function of the driver that a provider links, and does nothing."""
+    command = ["nm", "-D", "--undefined-only", str(provider)]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    names = sorted({n for n in listed if re.fullmatch(r"cu[A-Z]\w*", n)})
+    compile_source = "".join(f"int {name}(void) {{ return 100; }}\n" for name in names)
+    (folder / "driver").mkdir()
+    (folder / "driver.c").write_text(compile_source or "int unused;")
+    library = folder / "driver/libcuda.so.1"
+    command = ["gcc", "-shared", "-fPIC", str(folder / "driver.c"), "-o", str(library), "-Wl,-soname,libcuda.so.1"]
+    subprocess.run(command, check=True)
+    return library.parent

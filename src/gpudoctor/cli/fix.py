@@ -68,7 +68,8 @@ def fix(
         bool,
         typer.Option(
             "--forget",
-            help="Remove the record of an undone run, and the files kept for it: the one named, else all undone ones.",
+            help="Remove the record of an undone run, and the files kept for it: the one named, else all undone ones. "
+            "An applied one too, when it is named and with --yes.",
             rich_help_panel=REPAIR,
         ),
     ] = False,
@@ -95,7 +96,7 @@ def fix(
             rich_help_panel=REPAIR,
         ),
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before applying.", rich_help_panel=REPAIR)] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.", rich_help_panel=REPAIR)] = False,
     report_format: PlainFormatOption = PlainFormat.TEXT,
     output: OutputOption = None,
     color: ColorOption = Color.AUTO,
@@ -154,15 +155,23 @@ def fix(
         env_file=env_file,
         # No rule on the driver takes part in a repair: it need not be asked.
     )
-    show = _Printer(report_format, output, color)
+    show = _Printer(report_format, output, color, _where(request))
     if list_runs:
         return _list(request, show)
     if forget:
-        return _forget(request, run)
+        return _forget(request, run, yes)
     if undo:
         return _undo(request, run, show)
     wish = _Wish(strategy.value if strategy else None, packages, to)
     return _fix(load_matrix(matrix_file), request, wish, apply, yes, show)
+
+
+def _where(request: SnapshotRequest) -> str:
+    """Return the options that name the target, as the user gave them: a command without them means another one."""
+    import shlex
+
+    named = (("--binary", request.binary), ("--python", request.python))
+    return " ".join(f"{option} {shlex.quote(value)}" for option, value in named if value)
 
 
 class _Wish(NamedTuple):
@@ -176,8 +185,9 @@ class _Wish(NamedTuple):
 class _Printer:
     """Prints documents in the format asked for."""
 
-    def __init__(self, report_format: PlainFormat, output: str | None, color: Color) -> None:
+    def __init__(self, report_format: PlainFormat, output: str | None, color: Color, where: str) -> None:
         self.json = report_format is PlainFormat.JSON
+        self.where = where
         self.output = output
         self._color = color
 
@@ -191,7 +201,7 @@ class _Printer:
             return
         colored, width, ascii_only = rendering(self._color, self.output)
         canvas = Canvas(colored=colored, width=width, ascii_only=ascii_only)
-        emit(render_fix(document, canvas, brief=brief), self.output)
+        emit(render_fix(document, canvas, where=self.where, brief=brief), self.output)
 
     def runs(self, document: RunsDocument) -> None:
         from gpudoctor.fix.render_plan import render_runs
@@ -222,14 +232,15 @@ def _workshop(request: SnapshotRequest) -> Workshop:
 def _list(request: SnapshotRequest, show: _Printer) -> int:
     from gpudoctor.fix.render_plan import describe_runs
 
-    show.runs(describe_runs(_workshop(request).runs()))
+    workshop = _workshop(request)
+    show.runs(describe_runs(workshop.runs(), workshop.kept_bytes()))
     return 0
 
 
-def _forget(request: SnapshotRequest, run_id: str | None) -> int:
+def _forget(request: SnapshotRequest, run_id: str | None, yes: bool) -> int:
     workshop = _workshop(request)
     with workshop.lock():
-        runs = workshop.forget(run_id)
+        runs = workshop.forget(run_id, for_good=yes and run_id is not None)
     say(f"forgot {', '.join(r.id for r in runs)}" if runs else "there is no undone run to forget")
     return 0
 
@@ -336,7 +347,7 @@ def _ask(document: FixDocument, show: _Printer) -> None:
 
     if not sys.stdin.isatty():
         raise UsageError("standard input is no terminal, so nobody can be asked: add --yes to apply the plan")
-    del show
-    sys.stderr.write(render_fix(document, Canvas(colored=False, width=100, ascii_only=False)))
+    canvas = Canvas(colored=False, width=100, ascii_only=False)
+    sys.stderr.write(render_fix(document, canvas, where=show.where))
     if not typer.confirm("Apply it?", err=True):
         raise typer.Abort

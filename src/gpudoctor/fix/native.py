@@ -9,6 +9,7 @@ import msgspec
 from gpudoctor.fix.settings import Resolver
 from gpudoctor.loader.binary import resolve_binary
 from gpudoctor.loader.elf import ElfError, read_elf
+from gpudoctor.loader.names import OpenedNames
 from gpudoctor.loader.target import Target
 from gpudoctor.matrix.index import Matrix
 from gpudoctor.model.errors import UsageError
@@ -97,4 +98,5 @@ def process_of(system: ReadSystem, native: Native, process: Target) -> Target:
 
 def answering(system: ReadSystem, matrix: Matrix, native: Native) -> Resolver:
     """Return how to emulate it under any variables."""
-    return lambda target: resolve_binary(system, matrix, target, native.path)
+    names = OpenedNames(system)
+    return lambda target: resolve_binary(system, matrix, target, native.path, names)

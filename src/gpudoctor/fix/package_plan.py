@@ -26,6 +26,7 @@ from gpudoctor.model.fact import value_of
 from gpudoctor.model.snapshot import Snapshot
 from gpudoctor.probes.distributions import canonical_name
 from gpudoctor.rules.engine import judge
+from gpudoctor.rules.markers import marker_holds
 from gpudoctor.rules.misses import Group, library_groups
 from gpudoctor.rules.reading import unique
 from gpudoctor.rules.remedies import clash_of, damaged_distribution, overwrites, requirements_of
@@ -149,7 +150,7 @@ class _Planner:
         gone = {s.name for s in steps if s.after is None}
         kept = ", ".join(s.name for s in steps if s.after is not None)
         for distribution in self._snapshot.distributions:
-            for name in sorted(gone & {n for n, _ in _requirements(distribution.requires)}):
+            for name in sorted(gone & {n for n, _ in _requirements(self._snapshot, distribution.requires)}):
                 yield (
                     f"{distribution.name} asks for {name}, which goes: it will import the files of {kept}, and "
                     "`pip check` will say that a requirement is missing"
@@ -264,7 +265,7 @@ class _Planner:
         for distribution in self._snapshot.distributions:
             if distribution.name in after:
                 continue  # changes itself: what it will ask for is not known before it is fetched
-            for name, specifier in _requirements(distribution.requires):
+            for name, specifier in _requirements(self._snapshot, distribution.requires):
                 version = after.get(name)
                 if version is not None and not specifier.contains(version, prereleases=True):
                     whose = f"{distribution.name} {self._installed.get(distribution.name, '')}".strip()
@@ -285,7 +286,7 @@ class _Planner:
     def _pinned_by_others(self, wanted: tuple[str, ...]) -> tuple[str, ...]:
         """Return what installed distributions ask of these packages, so that the resolver respects it."""
         names = {canonical_name(re.split(r"[<>=!~ ;\[]", w, maxsplit=1)[0]) for w in wanted}
-        lines = (r for d in self._snapshot.distributions for r in _requirements(d.requires))
+        lines = (r for d in self._snapshot.distributions for r in _requirements(self._snapshot, d.requires))
         return unique(f"{name}{specifier}" for name, specifier in lines if name in names and str(specifier))
 
     # --- the dry run
@@ -338,8 +339,8 @@ def _first_versions(snapshot: Snapshot) -> dict[str, str]:
     return found
 
 
-def _requirements(lines: Iterable[str]) -> Iterator[tuple[str, SpecifierSet]]:
-    """Yield name and versions of the requirements that hold here, extras left out."""
+def _requirements(snapshot: Snapshot, lines: Iterable[str]) -> Iterator[tuple[str, SpecifierSet]]:
+    """Yield name and versions of the requirements that hold in the judged environment, extras left out."""
     from packaging.requirements import InvalidRequirement, Requirement
 
     for line in lines:
@@ -347,7 +348,8 @@ def _requirements(lines: Iterable[str]) -> Iterator[tuple[str, SpecifierSet]]:
             requirement = Requirement(line)
         except InvalidRequirement:
             continue
-        if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+        # One that cannot be read protects whoever wrote it.
+        if marker_holds(snapshot, str(requirement.marker or ""), unreadable=True):
             yield canonical_name(requirement.name), requirement.specifier
 
 

@@ -139,7 +139,7 @@ def plan_fix(system: ReadSystem, changes: Writer, matrix: Matrix, request: FixRe
         return _Planner(system, changes, matrix, request, settings).plan()
     if request.strategy in (None, "hook") and _names_vanished(system, target):
         return _Planner(system, changes, matrix, request, settings).refresh()
-    return NothingToDo(tuple(r.reason for r in settings.unmet))
+    return NothingToDo(settings.left_over)
 
 
 def _names_vanished(system: ReadSystem, target: Target) -> bool:
@@ -204,7 +204,7 @@ class _Planner:
             refusal = proposal if isinstance(proposal, Refusal) else self._objection(proposal)
             if refusal is None and isinstance(proposal, Proposal):
                 if not proposal.actions and not proposal.commands:
-                    return NothingToDo(tuple(r.reason for r in self._settings.unmet))
+                    return NothingToDo(self._settings.left_over)
                 return self._written(proposal, tuple(refusals))
             if refusal is not None:
                 refusals.append(refusal)
@@ -219,7 +219,7 @@ class _Planner:
         """Return the plan that takes vanished files out of a hook, where that changes nothing for anybody."""
         proposal = propose_hook(self._situation)
         if isinstance(proposal, Refusal) or not proposal.actions or self._objection(proposal) is not None:
-            return NothingToDo(tuple(r.reason for r in self._settings.unmet))
+            return NothingToDo(self._settings.left_over)
         plan = self._written(proposal, ())
         return msgspec.structs.replace(plan, why="the hook that is there names files that are gone")
 
@@ -291,7 +291,7 @@ class _Planner:
             folders=folder_states(situation, folders),
             litter=proposal.litter,
             environment=_difference(proposal.target, situation.target),
-            unmet=tuple(r.reason for r in self._settings.unmet),
+            unmet=self._settings.left_over,
         )
 
     def _targets(self, proposal: Proposal) -> tuple[FindingKey, ...]:

@@ -18,7 +18,7 @@ from gpudoctor.model.fact import value_of
 from gpudoctor.probes.distributions import probe_distributions
 from gpudoctor.probes.interpreter import find_target, probe_interpreter
 from gpudoctor.probes.libraries import probe_libraries
-from gpudoctor.probes.targets import native_target, target_of
+from gpudoctor.probes.targets import beside, native_target, target_of
 from gpudoctor.probes.toolkits import probe_toolkits
 from gpudoctor.probes.variables import judged_environment
 from gpudoctor.system.protocol import CannotLook, NotThere, ReadSystem
@@ -100,31 +100,13 @@ def _resolver(system: ReadSystem, matrix: Matrix, request: SettingsRequest) -> R
     binary = request.binary
     if binary is not None:
         from gpudoctor.loader.binary import resolve_binary
+        from gpudoctor.loader.names import OpenedNames
 
-        return lambda target: resolve_binary(system, matrix, target, binary)
+        names = OpenedNames(system)
+        return lambda target: resolve_binary(system, matrix, target, binary, names)
     from gpudoctor.loader.consumers import resolve_consumers
 
     return lambda target: resolve_consumers(system, matrix, target, request.consumers or None)
-
-
-def beside(system: ReadSystem, binary: str | None) -> tuple[str, ...]:
-    """Return the folders of a native program's own libraries: its own, and the `lib` in it or beside its `bin`."""
-    if binary is None:
-        return ()
-    path = posixpath.normpath(posixpath.join(system.cwd(), binary))
-    folder = path if _is_folder(system, path) else posixpath.dirname(path)
-    above, name = posixpath.split(folder)
-    libs = [posixpath.join(folder, "lib")]
-    if name == "bin" and above not in ("/", "/usr"):
-        libs.append(posixpath.join(above, "lib"))
-    return tuple(p for p in (folder, *libs) if _is_folder(system, p))
-
-
-def _is_folder(system: ReadSystem, path: str) -> bool:
-    try:
-        return system.stat(path).kind == "directory"
-    except (NotThere, CannotLook):
-        return False
 
 
 def whole_scene(

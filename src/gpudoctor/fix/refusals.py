@@ -56,17 +56,18 @@ def not_emulated(rows: Sequence[Resolution]) -> Refusal:
 def not_here(matrix: Matrix, scene: Scene, candidates: Candidates, problem: Problem) -> Refusal:
     """Return the refusal for a library that lies nowhere that LD_LIBRARY_PATH could name."""
     name = problem.plain
+    needs = "may open" if problem.resolution.assumed else "needs"
     unusable = candidates.unusable(problem.blamed)
     if unusable is not None:
         kind: RefusalKind = "inexpressible"
         reason = (
-            f"{problem.consumer} needs {name}, which lies in {unusable!r}, and LD_LIBRARY_PATH cannot name that "
+            f"{problem.consumer} {needs} {name}, which lies in {unusable!r}, and LD_LIBRARY_PATH cannot name that "
             f"folder: {inexpressible(unusable)}; give the environment another folder name"
         )
     else:
         kind = "not-installed"
         reason = (
-            f"{problem.consumer} needs {name}, and no usable file of that name is here"
+            f"{problem.consumer} {needs} {name}, and no usable file of that name is here"
             f"{_instead(scene, name)}; {_remedy(matrix, scene, problem)}"
         )
     return Refusal(kind=kind, reason=reason, consumers=(problem.consumer,), library=name)
@@ -81,12 +82,15 @@ def _instead(scene: Scene, name: str) -> str:
 
 
 def _remedy(matrix: Matrix, scene: Scene, problem: Problem) -> str:
+    """Return what would bring a library, else where to read on."""
     family, major = matrix.family_of(problem.plain), major_of(problem.plain)
     cuda = next((major_of(r.soname) for r in scene.resolutions if _tells_cuda(r, problem.consumer)), None)
     provider = matrix.provider(family.name, major, cuda) if family and major else None
     return (
         f"{provider.distribution}{provider.versions} would bring it"
         if provider
+        else "no package that gpudoctor knows would bring it"
+        if problem.resolution.assumed
         else "`gpudoctor check` says what to do"
     )
 

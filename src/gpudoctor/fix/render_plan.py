@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import msgspec
@@ -87,6 +87,7 @@ class RunDocument(Frozen, frozen=True, kw_only=True):
         consumers: Whom it served.
         paths: What it changed.
         told: What was said at its end.
+        kept_bytes: Size of the former files that are kept for undoing it; a hard link counts in full.
     """
 
     run: str
@@ -95,6 +96,7 @@ class RunDocument(Frozen, frozen=True, kw_only=True):
     consumers: tuple[str, ...]
     paths: tuple[str, ...]
     told: tuple[str, ...] = ()
+    kept_bytes: int = 0
 
 
 class RunsDocument(Frozen, frozen=True, kw_only=True):
@@ -115,9 +117,9 @@ def preview(action: Action) -> str:
         case WriteFile(path=path, content=content, former=former):
             return "".join(_diff(path, former, content))
         case MakeLink(path=path, text=text):
-            return f"ln -s {text} {path}\n"
+            return f"ln -s {shlex.quote(text)} {shlex.quote(path)}\n"
         case MakeFolder(path=path):
-            return f"mkdir {path}\n"
+            return f"mkdir {shlex.quote(path)}\n"
         case ChangePackages(steps=steps):
             commands = (" ".join(shlex.quote(word) for word in argv) for argv in action.commands())
             return "".join(f"{line}\n" for line in (*map(str, steps), *commands))
@@ -157,8 +159,13 @@ def _action(action: Action) -> ActionDocument:
     return ActionDocument(action=kind, path=action.path, purpose=action.purpose, preview=preview(action))
 
 
-def describe_runs(runs: tuple[Run, ...]) -> RunsDocument:
-    """Return runs as a document."""
+def describe_runs(runs: tuple[Run, ...], kept_bytes: Mapping[str, int]) -> RunsDocument:
+    """Return runs as a document.
+
+    Args:
+        runs: Oldest first.
+        kept_bytes: What is kept for undoing, by run.
+    """
     return RunsDocument(
         runs=tuple(
             RunDocument(
@@ -168,18 +175,20 @@ def describe_runs(runs: tuple[Run, ...]) -> RunsDocument:
                 consumers=r.plan.consumers,
                 paths=tuple(a.path for a in r.plan.actions),
                 told=r.told,
+                kept_bytes=kept_bytes.get(r.id, 0),
             )
             for r in runs
         )
     )
 
 
-def render_fix(document: FixDocument, canvas: Canvas, *, brief: bool = False) -> str:
+def render_fix(document: FixDocument, canvas: Canvas, *, where: str = "", brief: bool = False) -> str:
     """Return a plan or its outcome as text.
 
     Args:
         document: What to say.
         canvas: An empty sheet.
+        where: The option that names the target, for the commands that are shown; empty for the default one.
         brief: Leave out the plan itself: it was shown before.
     """
     if not brief:
@@ -188,7 +197,7 @@ def render_fix(document: FixDocument, canvas: Canvas, *, brief: bool = False) ->
         canvas.row(("not", "yellow", _LABEL_COLUMNS), value=text)
     for text in (*document.complaints, *document.left):
         canvas.row(("!", "bold red", _LABEL_COLUMNS), value=text)
-    canvas.line((_verdict(document), "bold"))
+    canvas.line((_verdict(document, f"gpudoctor fix {where}".rstrip()), "bold"))
     return canvas.text()
 
 
@@ -219,12 +228,12 @@ def _style(line: str) -> str:
     return {"+": "green", "-": "red", "@": "cyan"}.get(line[:1], "")
 
 
-def _verdict(document: FixDocument) -> str:
+def _verdict(document: FixDocument, command: str) -> str:
     match document.status:
         case "pending" if document.applicability == "display-only":
             return "nothing is done by gpudoctor itself: this is for you to type"
         case "pending":
-            return "nothing was changed; `gpudoctor fix --apply` carries this out"
+            return f"nothing was changed; to carry this out: {command} --apply"
         case "nothing-to-do":
             return "nothing to do: every library that can be found here is found"
         case "refused":
@@ -233,7 +242,7 @@ def _verdict(document: FixDocument) -> str:
             how = (
                 "the libraries were loaded to prove it" if document.verified_by == "canary" else "read again from disk"
             )
-            return f"applied as run {document.run} and verified ({how}); `gpudoctor fix --undo` takes it back"
+            return f"applied as run {document.run} and verified ({how}); to take it back: {command} --undo"
         case "rolled-back":
             return f"run {document.run} was rolled back: it did not do what it was made for"
         case "undone":
@@ -247,6 +256,8 @@ def render_runs(document: RunsDocument, canvas: Canvas) -> str:
         canvas.line((run.run, "bold"), f"  {run.state}  {run.strategy}, for {', '.join(run.consumers)}")
         for path in run.paths:
             canvas.verbatim(path, indent=2)
+        if run.kept_bytes:
+            canvas.line(f"keeps {run.kept_bytes / 1e6:.0f} MB of former files", indent=4)
         for text in run.told:
             canvas.line(text, indent=4)
     if not document.runs:

@@ -13,11 +13,9 @@ from gpudoctor.fix.journal import Journal, Run, Writer, forget_run, journals_of,
 from gpudoctor.fix.native import Native, find_native, native_path, process_of
 from gpudoctor.fix.package_run import changes_packages, follow_up
 from gpudoctor.fix.plan import FixRequest, snapshot_digest
-from gpudoctor.fix.process import beside, whole_scene
 from gpudoctor.fix.types import Plan
 from gpudoctor.fix.undo import undo_plan, undo_run
 from gpudoctor.fix.verify import Look, complaints, take_look
-from gpudoctor.loader.target import LoaderAnswer
 from gpudoctor.matrix.index import Matrix
 from gpudoctor.model.errors import UsageError
 from gpudoctor.model.fact import Present, value_of
@@ -26,6 +24,7 @@ from gpudoctor.probes.take import SnapshotRequest, find_process, take_snapshot
 from gpudoctor.probes.targets import target_of
 from gpudoctor.probes.variables import judged_environment
 from gpudoctor.system.changes import CannotChange, RealChanges
+from gpudoctor.system.keeping import size_below
 from gpudoctor.system.protocol import ReadSystem
 
 
@@ -79,15 +78,10 @@ def _see_native(system: ReadSystem, matrix: Matrix, request: SnapshotRequest, na
     if not snapshot.resolutions:
         why = report.detail if report and report.detail else "it loads no GPU library"
         raise UsageError(f"what {native.path} will load is not known: {why}")
-    target = process_of(system, native, find_process(system, request))
-    answer = LoaderAnswer(snapshot.resolutions, {})
-    libraries = {x.path: x for x in whole_scene(system, matrix, target, answer, beside(system, native.path)).libraries}
-    libraries |= {x.path: x for x in snapshot.libraries}
-    ordered = tuple(libraries[path] for path in sorted(libraries))
     return FixRequest(
-        target=target,
+        target=process_of(system, native, find_process(system, request)),
         interpreter=value_of(snapshot.interpreter),
-        snapshot=msgspec.structs.replace(snapshot, libraries=ordered),
+        snapshot=snapshot,
         native=native,
     )
 
@@ -141,11 +135,16 @@ class Workshop:
         run = self._chosen(run_id)
         return run, undo_run(self._system, self._changes, run)
 
-    def forget(self, run_id: str | None) -> tuple[Run, ...]:
+    def kept_bytes(self) -> dict[str, int]:
+        """Return the size of what is kept for undoing, by run."""
+        return {run.id: size_below(run.folder) for run in self.runs() if changes_packages(run.plan)}
+
+    def forget(self, run_id: str | None, *, for_good: bool = False) -> tuple[Run, ...]:
         """Remove the records of runs that were undone, and the files kept for them; the caller holds the lock.
 
         Args:
-            run_id: Which; None for all of them.
+            run_id: Which; None for all that were undone.
+            for_good: Forget the named run even though it was applied: nothing can undo it any more.
 
         Returns:
             The runs, oldest first.
@@ -160,8 +159,14 @@ class Workshop:
             chosen = tuple(r for r in self.runs() if r.id == run_id)
             if not chosen:
                 raise UsageError(f"there is no run {run_id!r} for {self._prefix}; `gpudoctor fix --list` shows all")
-            if chosen[0].state not in ("undone", "prepared"):
-                raise UsageError(f"run {run_id} is not undone: its record is what `gpudoctor fix --undo` needs")
+            state = chosen[0].state
+            if state == "applied" and not for_good:
+                raise UsageError(
+                    f"run {run_id} is not undone: its record is what `gpudoctor fix --undo` needs; with --yes it is "
+                    "forgotten, and its changes stay for good"
+                )
+            if state not in ("undone", "prepared", "applied"):
+                raise UsageError(f"run {run_id} was interrupted: only `gpudoctor fix --undo` brings order into it")
         for run in chosen:
             forget_run(self._system, self._changes, run)
         return chosen

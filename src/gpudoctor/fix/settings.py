@@ -38,11 +38,18 @@ class Settings(msgspec.Struct, frozen=True):
         directories: What is put before the present LD_LIBRARY_PATH; empty when nothing is needed.
         library_path: The whole new value; None when the variable is to stay as it is.
         unmet: Consumers that no directory here can help, and why.
+        doubtful: Libraries that a native program may open and that lie nowhere.
     """
 
     directories: tuple[str, ...] = ()
     library_path: str | None = None
     unmet: tuple[Refusal, ...] = ()
+    doubtful: tuple[Refusal, ...] = ()
+
+    @property
+    def left_over(self) -> tuple[str, ...]:
+        """Return what these settings do not mend, and why not, one clause each."""
+        return tuple(r.reason for r in (*self.unmet, *self.doubtful))
 
 
 def prepended(directories: tuple[str, ...], present: str | None) -> str:
@@ -111,6 +118,7 @@ class _Planner:
         self._dropped: set[Key] = set()
         self._only_hard = False
         self._unmet: dict[str, Refusal] = {}
+        self._doubtful: dict[Key, Refusal] = {}
 
     def plan(self) -> Settings | Refusal:
         """Return the settings, or why there are none."""
@@ -126,10 +134,11 @@ class _Planner:
         if found is None:
             return self._refusal()
         if not found.directories:
-            return _all_unmet(tuple(self._unmet.values())) if self._unmet else Settings()
+            doubtful = tuple(self._doubtful.values())
+            return _all_unmet(tuple(self._unmet.values())) if self._unmet else Settings(doubtful=doubtful)
         directories = self._least(found).directories
         value = prepended(directories, self._target.environment.get(VARIABLE))
-        return Settings(directories, value, tuple(self._unmet.values()))
+        return Settings(directories, value, tuple(self._unmet.values()), tuple(self._doubtful.values()))
 
     def _without_faults(self) -> Settings | Refusal:
         """Nothing is missing; where nothing could be looked at either, that is no answer."""
@@ -140,7 +149,8 @@ class _Planner:
 
     def _is_hard(self, problem: Problem) -> bool:
         """Tell whether a consumer fails without a repair: not in another scenario, and not only perhaps."""
-        return problem.kind in ("missing", "outdated") and self._bench.decides(problem.resolution)
+        row = problem.resolution
+        return problem.kind in ("missing", "outdated") and not row.assumed and self._bench.decides(row)
 
     def _counts(self, problem: Problem) -> bool:
         """Tell whether a proposal that leaves this problem will not do."""
@@ -223,8 +233,11 @@ class _Planner:
         return found
 
     def _drop(self, problem: Problem, refusal: Refusal) -> None:
-        """Give up a consumer; in a scenario that is not its own, only the one question."""
-        if self._bench.decides(problem.resolution):
+        """Give up a consumer; in a scenario that is not its own, or that may never come, only the one question."""
+        if problem.resolution.assumed:
+            self._doubtful.setdefault(key_of(problem.resolution), refusal)
+            self._dropped.add(key_of(problem.resolution))
+        elif self._bench.decides(problem.resolution):
             self._unmet.setdefault(problem.consumer, refusal)
         else:
             self._dropped.add(key_of(problem.resolution))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 import msgspec
 
-from gpudoctor.loader.process import Mapped, Process, Request
+from gpudoctor.loader.mapped import Mapped, Request
+from gpudoctor.loader.process import Process
 from gpudoctor.loader.search import LoadError
 from gpudoctor.matrix.index import Matrix, stem_of
 from gpudoctor.matrix.types import Family
@@ -28,6 +29,7 @@ class Asking(msgspec.Struct, frozen=True):
         link: Linked or opened.
         when: In words.
         fact: Id of the matrix fact, if one says so.
+        assumed: Whether only a name in a file says that it is asked for.
     """
 
     consumer: str
@@ -39,6 +41,7 @@ class Asking(msgspec.Struct, frozen=True):
     link: Link
     when: str
     fact: str | None = None
+    assumed: bool = False
 
 
 def role_of(family: Family, soname: str) -> str:
@@ -60,6 +63,7 @@ def unknown(asking: Asking, reason: str, searched: tuple[SearchStep, ...] = ()) 
         link=asking.link,
         when=asking.when,
         fact=asking.fact,
+        assumed=asking.assumed,
         outcome="unknown",
         reason=reason,
         searched=searched,
@@ -120,6 +124,36 @@ def tell_error(errors: Iterable[LoadError], names: tuple[str, ...]) -> LoadError
     """Return the error that explains most: a file that is there and fails, before one that is nowhere."""
     told = tuple(errors)
     return next((e for e in told if e.failure != "missing" or e.culprit not in names), told[0])
+
+
+def opened_answer(
+    process: Process, asking: Asking, requester: Mapped, unknowns: Iterable[str], preloaded: Container[int] = ()
+) -> Resolution:
+    """Open a library by its names, in order, and return the answer; the first that loads ends it.
+
+    Args:
+        process: The process, which has the library afterwards.
+        asking: Who asks, and for which names.
+        requester: The object on whose behalf.
+        unknowns: What could not be searched.
+        preloaded: The `id` of each object that an import hook opened.
+    """
+    first = len(process.log)
+    errors: list[LoadError] = []
+    for name in asking.names:
+        was_there = process.find_loaded(name)
+        try:
+            mapped = process.dlopen(name, requester)
+        except LoadError as error:
+            errors.append(error)
+            continue
+        request = request_for(process, name, first)
+        via = request.found_via if request is not None and was_there is None else None
+        via = "preload" if id(mapped) in preloaded else via
+        own = [r for r in process.log[first:] if r.name in asking.names]
+        return present(asking, name, mapped, via or "already-loaded", steps_of(own))
+    failed = [r for r in process.log[first:] if r.name in asking.names or r.error is not None]
+    return absent(asking, tell_error(errors, asking.names), steps_of(failed), unknowns)
 
 
 def linked_families(matrix: Matrix, roots: Iterable[Mapped], process: Process) -> Iterable[tuple[Mapped, str, Family]]:

@@ -7,29 +7,21 @@ from collections.abc import Iterable
 
 import msgspec
 
-from gpudoctor.loader.answers import (
-    Asking,
-    linked_answer,
-    linked_families,
-    request_for,
-    role_of,
-    steps_of,
-    unknown,
-)
+from gpudoctor.loader.answers import request_for, steps_of
 from gpudoctor.loader.elf import ElfError, ElfObject, read_elf
 from gpudoctor.loader.emulation import CannotEmulate, Emulation
-from gpudoctor.loader.process import Mapped, Process
+from gpudoctor.loader.names import OpenedNames
+from gpudoctor.loader.native_run import RUNTIME, NativeRun
 from gpudoctor.loader.search import LoadError
+from gpudoctor.loader.sites import Sites
 from gpudoctor.loader.target import LoaderAnswer, Target
 from gpudoctor.matrix.index import Matrix
-from gpudoctor.matrix.types import Family
 from gpudoctor.model.errors import UsageError
-from gpudoctor.model.snapshot import ImportFault, Resolution, SearchStep
+from gpudoctor.model.snapshot import SearchStep
 from gpudoctor.system.protocol import CannotLook, NotThere, ReadSystem
 
-_RUNTIME = "libonnxruntime.so"
-_PROVIDERS = ("libonnxruntime_providers_shared.so", "libonnxruntime_providers_cuda.so")
 _MAX_FILES = 4096
+_TENSORRT_PROVIDER = "libonnxruntime_providers_tensorrt"
 
 
 class LibraryAnswer(msgspec.Struct, frozen=True):
@@ -87,39 +79,51 @@ def _find(emulation: Emulation, soname: str) -> LibraryAnswer:
     return LibraryAnswer(mapped.path, steps_of((request,) if request else ()))
 
 
-def resolve_binary(system: ReadSystem, matrix: Matrix, target: Target, path: str) -> LoaderAnswer:
+def resolve_binary(
+    system: ReadSystem, matrix: Matrix, target: Target, path: str, names: OpenedNames | None = None
+) -> LoaderAnswer:
     """Say which GPU libraries a native program, a library, or the libraries of a folder will load.
+
+    What they link is certain. What they open by name while they run is known of NVIDIA's and ONNX Runtime's own
+    libraries; of others there is only the name among their constants, and the answer is marked as assumed.
 
     Args:
         system: The machine to look at.
         matrix: Families of GPU libraries.
         target: Environment and working directory; its executable opens libraries that belong to no program.
         path: The program, library or folder.
+        names: The names read before, where the same files are judged again.
 
     Raises:
         UsageError: Nothing is at the path, or it is no ELF file.
     """
-    objects, unread = _objects(system, matrix, path)
-    answers = [_resolve_file(system, matrix, target, file, elf) for file, elf in objects]
+    names = names or OpenedNames(system)
+    objects, unread = _objects(system, matrix, path, names)
+    answers = [_resolve_file(system, matrix, target, names, file, elf) for file, elf in objects]
+    answers = [a for (file, _), a in zip(objects, answers, strict=True) if file == path or not _is_idle(file, a)]
     unknowns = tuple(dict.fromkeys(u for a in answers for u in a.unknowns))
     facts = {name: value for a in answers for name, value in a.elf.items()}
     resolutions = tuple(r for a in answers for r in a.resolutions)
     faults = tuple(f for a in answers for f in a.import_faults)
+    unread = tuple(dict.fromkeys((*unread, *(u for a in answers for u in a.unread), *names.unread)))
     if not resolutions and not unknowns and not faults:
-        unknowns = (f"{path} links no GPU library; what it opens by name while it runs cannot be told from its files",)
+        unknowns = (
+            f"{path} links no GPU library and holds the name of none; one whose name it puts together while it runs "
+            "cannot be told from its files",
+        )
     return LoaderAnswer(resolutions, facts, unknowns, faults, unread)
 
 
 _Objects = tuple[tuple[str, ElfObject], ...]
 
 
-def _objects(system: ReadSystem, matrix: Matrix, path: str) -> tuple[_Objects, tuple[str, ...]]:
+def _objects(system: ReadSystem, matrix: Matrix, path: str, names: OpenedNames) -> tuple[_Objects, tuple[str, ...]]:
     """Return the objects to judge, and what could not be looked at."""
     unread: list[str] = []
     try:
         kind = system.stat(path).kind
         if kind == "directory":
-            return tuple(_objects_in(system, matrix, path, unread)), tuple(unread)
+            return tuple(_objects_in(system, matrix, path, names, unread)), tuple(unread)
         return ((path, read_elf(system, path)),), ()
     except ElfError as error:
         raise UsageError(f"{path} is neither a program nor a library for this machine: {error.reason}") from error
@@ -127,17 +131,20 @@ def _objects(system: ReadSystem, matrix: Matrix, path: str) -> tuple[_Objects, t
         raise UsageError(f"{path} cannot be looked at: {error}") from error
 
 
-def _objects_in(system: ReadSystem, matrix: Matrix, folder: str, unread: list[str]) -> Iterable[tuple[str, ElfObject]]:
-    """Yield the objects in a folder, its bin and its lib that link GPU libraries or ONNX Runtime, each file once."""
+def _objects_in(
+    system: ReadSystem, matrix: Matrix, folder: str, names: OpenedNames, unread: list[str]
+) -> Iterable[tuple[str, ElfObject]]:
+    """Yield the objects in a folder, its bin and its lib that link or name GPU libraries or ONNX Runtime, each once."""
     seen: set[tuple[int, int]] = set()
     for directory in (folder, f"{folder}/bin", f"{folder}/lib"):
         for name in _names_of(system, directory, unread):
             if matrix.family_of(name) is not None:
                 continue  # the libraries themselves are judged as what others load
-            elf = _readable(system, posixpath.join(directory, name), unread)
-            if elf is not None and elf.identity not in seen and _matters(matrix, elf):
+            path = posixpath.join(directory, name)
+            elf = _readable(system, path, unread)
+            if elf is not None and elf.identity not in seen and _matters(matrix, elf, names.of(path, elf)):
                 seen.add(elf.identity)
-                yield posixpath.join(directory, name), elf
+                yield path, elf
 
 
 def _names_of(system: ReadSystem, directory: str, unread: list[str]) -> tuple[str, ...]:
@@ -163,11 +170,26 @@ def _readable(system: ReadSystem, path: str, unread: list[str]) -> ElfObject | N
         return None
 
 
-def _matters(matrix: Matrix, elf: ElfObject) -> bool:
-    return any(matrix.family_of(name) is not None or name.startswith(_RUNTIME) for name in elf.needed)
+def _matters(matrix: Matrix, elf: ElfObject, named: tuple[str, ...]) -> bool:
+    """Tell whether an object links a GPU library or one that leads to some, or knows the name of one."""
+    if any(matrix.family_of(name) is not None or name.startswith(RUNTIME) for name in elf.needed):
+        return True
+    families = (matrix.family_of(name) for name in map(posixpath.basename, named))
+    return any(f is not None and not f.from_driver for f in families) or any(RUNTIME in name for name in named)
 
 
-def _resolve_file(system: ReadSystem, matrix: Matrix, target: Target, path: str, elf: ElfObject) -> LoaderAnswer:
+def _is_idle(file: str, answer: LoaderAnswer) -> bool:
+    """Tell whether an object of a folder is one that comes along and that nobody can use without TensorRT.
+
+    ONNX Runtime's archives hold that provider whether TensorRT is there or not; only who asks for it gets it.
+    """
+    provider = posixpath.basename(file).startswith(_TENSORRT_PROVIDER)
+    return provider and any(r.family == "tensorrt" and r.outcome == "absent" for r in answer.resolutions)
+
+
+def _resolve_file(
+    system: ReadSystem, matrix: Matrix, target: Target, names: OpenedNames, path: str, elf: ElfObject
+) -> LoaderAnswer:
     program = elf.interpreter is not None and not posixpath.basename(path).startswith("lib")
     if program:
         target = msgspec.structs.replace(target, executable=path, prefix=posixpath.dirname(path) or "/")
@@ -175,95 +197,8 @@ def _resolve_file(system: ReadSystem, matrix: Matrix, target: Target, path: str,
         emulation = Emulation(system, target)
     except CannotEmulate as error:
         return LoaderAnswer((), {}, (error.reason,))
-    run = _BinaryRun(matrix, emulation, posixpath.basename(path))
+    run = NativeRun(matrix, emulation, Sites(system, target.site_dirs), names, posixpath.basename(path))
     resolutions = tuple(run.resolve(None if program else path))
     facts = {m.path: m.elf.facts() for m in run.process.maps if not m.phantom}
-    return LoaderAnswer(resolutions, facts, (*emulation.unknowns, *run.unknowns), tuple(run.import_faults))
-
-
-class _BinaryRun:
-    """One program or library in one emulated process."""
-
-    def __init__(self, matrix: Matrix, emulation: Emulation, name: str) -> None:
-        self._matrix = matrix
-        self._emulation = emulation
-        self._name = name
-        self.unknowns: list[str] = []
-        self.import_faults: list[ImportFault] = []
-        self.process: Process = emulation.process(
-            family=lambda n: getattr(matrix.family_of(n), "name", None),
-            tolerate=lambda n: matrix.family_of(n) is not None,
-        )
-
-    def resolve(self, library: str | None) -> Iterable[Resolution]:
-        """Yield an answer for each family library; None for the program itself."""
-        try:
-            self.process.start()
-            roots = [self.process.main]
-            if library is not None:
-                absolute = self._emulation.files.absolute(library)
-                roots = [self.process.dlopen(absolute, self.process.main)]
-        except LoadError as error:
-            self._tell(error, library)
-            yield from self._asked(error)
-            return
-        yield from self._linked(roots, "at start" if library is None else "when it is opened")
-        yield from self._providers()
-
-    def _tell(self, error: LoadError, library: str | None) -> None:
-        """Note why the program or library itself does not load."""
-        if self._matrix.family_of(error.culprit) is not None or self._emulation.unknowns:
-            self.unknowns.append(f"{self._name} itself cannot be loaded: {error.reason}")
-            return
-        request = request_for(self.process, error.culprit)
-        self.import_faults.append(
-            ImportFault(
-                consumer=self._name,
-                scenario="alone",
-                file=library or self.process.main.path,
-                failure=error.failure,
-                culprit=error.culprit,
-                reason=error.reason,
-                searched=steps_of((request,) if request else ()),
-            )
-        )
-
-    def _asked(self, error: LoadError) -> Iterable[Resolution]:
-        for request in self.process.log:
-            family = self._matrix.family_of(request.name)
-            if family is not None:
-                asking = self._asking(request.requester, request.name, family, "at start")
-                yield unknown(asking, f"not reached: {error.reason}", steps_of((request,)))
-
-    def _providers(self) -> Iterable[Resolution]:
-        """Yield what ONNX Runtime's CUDA provider links: the runtime opens it from its own folder."""
-        runtime = next((m for m in self.process.maps if m.file_name.startswith(_RUNTIME)), None)
-        if runtime is None:
-            return
-        opened: list[Mapped] = []
-        for name in _PROVIDERS:
-            path = posixpath.join(posixpath.dirname(self._emulation.files.absolute(runtime.path)), name)
-            try:
-                opened.append(self.process.dlopen(path, runtime))
-            except LoadError as error:
-                if error.culprit != path:  # a CPU build has no provider
-                    self.unknowns.append(f"{name}: {error.reason}")
-        yield from self._linked(opened, "when a session with the CUDA provider is created")
-
-    def _linked(self, roots: list[Mapped], when: str) -> Iterable[Resolution]:
-        for requester, name, family in linked_families(self._matrix, roots, self.process):
-            yield linked_answer(
-                self._matrix, self.process, self._asking(requester, name, family, when), self._emulation.unknowns
-            )
-
-    def _asking(self, requester: Mapped, name: str, family: Family, when: str) -> Asking:
-        return Asking(
-            consumer=self._name,
-            scenario="alone",
-            requester=requester.file_name,
-            names=(name,),
-            family=family.name,
-            role=role_of(family, name),
-            link="needed",
-            when=when,
-        )
+    unknowns = (*emulation.unknowns, *run.unknowns)
+    return LoaderAnswer(resolutions, facts, unknowns, tuple(run.import_faults), tuple(run.unread))

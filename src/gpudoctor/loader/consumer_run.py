@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import posixpath
-import re
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
@@ -14,23 +13,22 @@ from gpudoctor.loader.answers import (
     absent,
     linked_answer,
     linked_families,
-    present,
+    opened_answer,
     request_for,
     role_of,
     steps_of,
-    tell_error,
     unknown,
 )
 from gpudoctor.loader.emulation import Emulation
-from gpudoctor.loader.process import Mapped, Process
+from gpudoctor.loader.mapped import Mapped
+from gpudoctor.loader.process import Process
+from gpudoctor.loader.releases import filled_names, names_without_release
 from gpudoctor.loader.search import LoadError
 from gpudoctor.loader.sites import Sites
 from gpudoctor.matrix.claims import NeedsLibrary, Opening
 from gpudoctor.matrix.index import Matrix, matches_version, stem_of
 from gpudoctor.matrix.types import Consumer, EntryStep, Fact, Family
 from gpudoctor.model.snapshot import ImportFault, Resolution, Scenario
-
-_RELEASE = re.compile(r"\.so\.([0-9]+(?:\.[0-9]+)*)$")
 
 
 class Installed(msgspec.Struct, frozen=True):
@@ -59,13 +57,11 @@ def asking_for(
     item: Installed, scenario: Scenario, claim: NeedsLibrary, opening: Opening, names: tuple[str, ...], fact: Fact
 ) -> Asking:
     """Return the question that one opening of a claim puts."""
-    # Where the requester's release is never learnt, a name that should hold it is no name of a file.
-    names = tuple(n for n in names if "{" not in n) or names
     return Asking(
         consumer=item.consumer.name,
         scenario=scenario,
         requester=posixpath.basename(opening.requester or claim.requester),
-        names=names,
+        names=names_without_release(names, claim.major),
         family=claim.library,
         role=opening.role,
         link="dlopen",
@@ -339,61 +335,12 @@ class ConsumerRun:
             elif requester is None:
                 yield unknown(asking, f"not reached: {asking.requester}, which opens it, is not loaded")
             else:
-                names = self._names(opening.names, requester, claim)
-                yield self._open(msgspec.structs.replace(asking, requester=requester.file_name, names=names), requester)
+                yield self._open(asking, opening.names, requester, claim)
 
-    def _open(self, asking: Asking, requester: Mapped) -> Resolution:
-        first = len(self.process.log)
-        errors: list[LoadError] = []
-        for name in asking.names:
-            was_there = self.process.find_loaded(name)
-            try:
-                mapped = self.process.dlopen(name, requester)
-            except LoadError as error:
-                errors.append(error)
-                continue
-            request = request_for(self.process, name, first)
-            via = request.found_via if request is not None and was_there is None else None
-            via = "preload" if id(mapped) in self._hooked else via
-            own = [r for r in self.process.log[first:] if r.name in asking.names]
-            return present(asking, name, mapped, via or "already-loaded", steps_of(own))
-        failed = [r for r in self.process.log[first:] if r.name in asking.names or r.error is not None]
-        return absent(asking, tell_error(errors, asking.names), steps_of(failed), self._emulation.unknowns)
-
-    def _names(self, names: tuple[str, ...], requester: Mapped, claim: NeedsLibrary) -> tuple[str, ...]:
-        """Fill the requester's release into the names; without one, names that hold it are left out."""
-        if not any("{" in name for name in names):
-            return names
-        parts = self._release(requester, claim)
-        filled: list[str] = []
-        for name in names:
-            needs = 3 if "{shim}" in name else 2 if "{shim2}" in name else 1
-            if len(parts) >= needs or "{" not in name:
-                cut = {f"{{shim{n or ''}}}": ".".join(parts[: n or 3]) for n in (0, 2, 1)}
-                for mark, value in cut.items():
-                    name = name.replace(mark, value)
-                filled.append(name)
-        return tuple(dict.fromkeys(filled)) or names
-
-    def _release(self, requester: Mapped, claim: NeedsLibrary) -> list[str]:
-        """Return the parts of the requester's release: from its name, the file behind it, or its distribution."""
-        real = self._emulation.files.system.realpath(self._emulation.files.absolute(requester.path))
-        best: list[str] = []
-        for name in (requester.path, real):
-            match = _RELEASE.search(name)
-            parts = match[1].split(".") if match else []
-            best = max(best, parts, key=len)
-        return best if len(best) >= 3 else self._owner_release(requester, claim) or best
-
-    def _owner_release(self, requester: Mapped, claim: NeedsLibrary) -> list[str]:
-        folder = posixpath.dirname(self._sites.relative(requester.path) or "")
-        family = self._matrix.families.get(claim.library)
-        for provider in family.providers if family else ():
-            if provider.distribution in claim.version_from and provider.directory == folder:
-                found = self._sites.version(provider.distribution)
-                if found is not None and matches_version(provider.versions, found[0]):
-                    return found[0].split(".")
-        return []
+    def _open(self, asking: Asking, names: tuple[str, ...], requester: Mapped, claim: NeedsLibrary) -> Resolution:
+        filled = filled_names(names, requester.path, claim, self._emulation.files, self._sites, self._matrix)
+        asking = msgspec.structs.replace(asking, requester=requester.file_name, names=filled)
+        return opened_answer(self.process, asking, requester, self._emulation.unknowns, self._hooked)
 
     def _driver_libraries(self, told: set[str]) -> Iterable[Resolution]:
         """Yield the driver's libraries that something asked for and that were passed over."""

@@ -8,7 +8,8 @@ from gpudoctor.loader.cache import DEFAULT_PATH, FLAGS, read_cache
 from gpudoctor.loader.elf import ElfError, ElfObject, read_elf
 from gpudoctor.loader.files import Files
 from gpudoctor.loader.ldso import LdSoQuestion, is_musl
-from gpudoctor.loader.process import Process, ProcessSettings
+from gpudoctor.loader.mapped import ProcessSettings
+from gpudoctor.loader.process import Process
 from gpudoctor.loader.target import Target
 from gpudoctor.model.errors import GpuDoctorError
 from gpudoctor.model.fact import Present, Unknown

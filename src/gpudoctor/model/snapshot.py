@@ -64,15 +64,18 @@ class ContainerEngine(Frozen, frozen=True, kw_only=True):
 
     Attributes:
         program: Path of `docker`.
-        toolkit: Path of the toolkit's hook or runtime on the usual folders of programs.
-        runtime: Program of the runtime that `/etc/docker/daemon.json` calls `nvidia`.
+        toolkit: Path of the toolkit's hook or runtime on the usual folders of programs. A Docker that was installed as
+            a snap brings its own, and uses it once its own configuration names it.
+        runtime: Program of the runtime that Docker's `daemon.json` calls `nvidia`.
         cdi: Description of the GPUs for the Container Device Interface (`/etc/cdi/nvidia.yaml`).
+        desktop: File, or variable, by which this user's `docker` speaks to Docker Desktop's virtual machine.
     """
 
     program: str
     toolkit: Fact[str]
     runtime: Fact[str]
     cdi: Fact[str]
+    desktop: Fact[str] = Absent()
 
 
 class Host(Frozen, frozen=True, kw_only=True):
@@ -425,6 +428,8 @@ class Library(Frozen, frozen=True, kw_only=True):
         owner: Canonical name of the distribution that installed it.
         elf: What its header says.
         recorded_bytes: Size that its owner recorded when it was installed; absent where it recorded none.
+        links: Names that a file has whose size is not the recorded one: an installer that links from its cache gives
+            one file to many environments. Not counted (1) for all others.
     """
 
     path: str
@@ -436,6 +441,7 @@ class Library(Frozen, frozen=True, kw_only=True):
     owner: str | None
     elf: Fact[ElfFacts]
     recorded_bytes: Fact[int] = Absent()
+    links: int = 1
 
 
 class SearchStep(Frozen, frozen=True, kw_only=True):
@@ -474,6 +480,8 @@ class Resolution(Frozen, frozen=True, kw_only=True):
         searched: Every place tried, in order.
         shadowed: The file that would be loaded with LD_LIBRARY_PATH unset, when that is another file.
         fact: Id of the matrix fact that says that this consumer opens it, if one does.
+        assumed: True when no more than a name in the requester's file says that it is opened: it may be one of several
+            ways, or never happen.
     """
 
     consumer: str
@@ -494,6 +502,7 @@ class Resolution(Frozen, frozen=True, kw_only=True):
     searched: tuple[SearchStep, ...] = ()
     shadowed: str | None = None
     fact: str | None = None
+    assumed: bool = False
 
 
 class ImportFault(Frozen, frozen=True, kw_only=True):
@@ -559,6 +568,8 @@ class Snapshot(Frozen, frozen=True, kw_only=True):
         probes: How the probing went.
         import_faults: Consumers whose import fails for want of something that is no GPU library.
         models: Models that are meant to run at the same time, with `--model`.
+        ffmpeg: The program ffmpeg, by the PATH of the judged process; not asked for in older snapshots.
+        binary: The native program, library or folder that is judged, with `--binary`.
     """
 
     schema_version: int
@@ -580,6 +591,8 @@ class Snapshot(Frozen, frozen=True, kw_only=True):
     probes: tuple[ProbeReport, ...]
     models: tuple[PlannedModel, ...] = ()
     import_faults: tuple[ImportFault, ...] = ()
+    ffmpeg: Fact[str] = Unknown("not looked for")
+    binary: str | None = None
 
     def distribution(self, name: str) -> Distribution | None:
         """Return the distribution that `import` would use, by canonical name."""

@@ -204,7 +204,9 @@ def _told(home: str) -> Iterator[None]:
         yield
     except (OSError, ValueError) as error:
         detail = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise GpuDoctorError(f"{home}: the model cannot be kept there: {detail}") from error
+        raise GpuDoctorError(
+            f"{home}: nothing can be kept there ({detail}); set XDG_CACHE_HOME to a folder that can be written"
+        ) from error
 
 
 @contextlib.contextmanager

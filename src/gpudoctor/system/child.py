@@ -13,6 +13,8 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import IO
 
+import msgspec
+
 from gpudoctor.system.protocol import CannotLook, ChildResult
 
 OUTPUT_LIMIT_BYTES = 1 << 20
@@ -49,8 +51,8 @@ class RealChild:
             raise CannotLook(f"{argv[0]}: cannot be started: {error}") from error
         # A probe that is given up (Ctrl-C, an error elsewhere) must not outlive us.
         atexit.register(self._kill)
-        self._out = _Drain(self._process.stdout)
-        self._err = _Drain(self._process.stderr)
+        self._out = Drain(self._process.stdout, OUTPUT_LIMIT_BYTES)
+        self._err = Drain(self._process.stderr, OUTPUT_LIMIT_BYTES)
 
     def result(self) -> ChildResult:
         """Wait for the end or the time limit and return how it went."""
@@ -70,7 +72,7 @@ class RealChild:
         status = self._process.returncode
         if status is None:  # stuck in the kernel (state D): left behind, never waited for
             self._process.returncode = status = _NO_STATUS
-        return ChildResult(status, self._out.take(), self._err.take(), timed_out)
+        return ChildResult(status, self._out.take().head, self._err.take().head, timed_out)
 
     def _ended(self, timeout_s: float) -> bool:
         try:
@@ -87,29 +89,64 @@ class RealChild:
                 os.killpg(self._process.pid, signal.SIGKILL)
 
 
-class _Drain:
-    """Reads one pipe to its end in a thread and keeps a bounded beginning."""
+class Output(msgspec.Struct, frozen=True):
+    """What came through a pipe.
 
-    def __init__(self, pipe: IO[bytes] | None) -> None:
+    Attributes:
+        head: The beginning.
+        tail: The end of what came after it.
+        dropped_bytes: How much was between them.
+    """
+
+    head: bytes = b""
+    tail: bytes = b""
+    dropped_bytes: int = 0
+
+    def lines(self) -> tuple[bytes, ...]:
+        """Return its lines, with one that says how much was left out."""
+        middle = b"\n[%d bytes left out]\n" % self.dropped_bytes if self.dropped_bytes else b""
+        return tuple((self.head + middle + self.tail).splitlines())
+
+
+class Drain:
+    """Reads one pipe to its end in a thread; keeps a bounded beginning, and a bounded end where that is wanted."""
+
+    def __init__(self, pipe: IO[bytes] | None, head_bytes: int, tail_bytes: int = 0) -> None:
         self._pipe = pipe
-        self._kept = bytearray()
+        self._limits = head_bytes, tail_bytes
+        self._head = bytearray()
+        self._tail = bytearray()
+        self._dropped = 0
         self._thread = threading.Thread(target=self._run, name="gpudoctor-child", daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
         if self._pipe is None:
             return
+        head, tail = self._limits
         with contextlib.suppress(OSError, ValueError), self._pipe:
             while part := os.read(self._pipe.fileno(), 1 << 16):
-                self._kept += part[: OUTPUT_LIMIT_BYTES - len(self._kept)]
+                room = head - len(self._head)
+                self._head += part[:room]
+                self._tail += part[room:]
+                if len(self._tail) > 2 * tail:  # not at every part: each time costs a copy
+                    self._trim()
+
+    def _trim(self) -> None:
+        surplus = max(0, len(self._tail) - self._limits[1])
+        del self._tail[:surplus]
+        self._dropped += surplus
 
     def join(self, timeout_s: float) -> None:
+        """Wait for the end of the pipe."""
         self._thread.join(timeout_s)
 
-    def take(self) -> bytes:
+    def take(self) -> Output:
         """Return what came. A pipe that a runaway grandchild holds open is left to its daemon thread."""
         self._thread.join(_GRACE_S)
-        return bytes(self._kept)
+        if not self._thread.is_alive():
+            self._trim()
+        return Output(bytes(self._head), bytes(self._tail), self._dropped)
 
 
 @contextlib.contextmanager

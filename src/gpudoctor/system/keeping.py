@@ -200,6 +200,11 @@ def size_of(path: str) -> int | None:
     return status.st_size if stat_bits.S_ISREG(status.st_mode) else None
 
 
+def size_below(folder: str) -> int:
+    """Return the size of all regular files below a folder, in bytes."""
+    return sum(size_of(os.path.join(folder, name)) or 0 for name in files_below(folder))
+
+
 def exists(path: str) -> bool:
     """Tell whether anything is at a path, a broken link too."""
     return os.path.lexists(path)

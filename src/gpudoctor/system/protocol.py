@@ -39,12 +39,14 @@ class FileStat(msgspec.Struct, frozen=True):
         size_bytes: Size.
         identity: (device, inode): equal for hard links of one file.
         mode: Permission and set-id bits.
+        links: Names of the file on its file system; more than one are hard links.
     """
 
     kind: FileKind
     size_bytes: int
     identity: tuple[int, int]
     mode: int
+    links: int = 1
 
 
 class RandomReader(Protocol):

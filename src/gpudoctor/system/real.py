@@ -48,7 +48,8 @@ def _error(error: OSError | ValueError, path: str) -> NotThere | CannotLook:
 
 def _file_stat(status: os.stat_result) -> FileStat:
     kind = _FILE_KINDS.get(stat_bits.S_IFMT(status.st_mode), "other")
-    return FileStat(kind, status.st_size, (status.st_dev, status.st_ino), stat_bits.S_IMODE(status.st_mode))
+    identity = (status.st_dev, status.st_ino)
+    return FileStat(kind, status.st_size, identity, stat_bits.S_IMODE(status.st_mode), status.st_nlink)
 
 
 class _Reader:

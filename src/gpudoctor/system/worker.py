@@ -19,36 +19,16 @@ from typing import IO
 
 import msgspec
 
-from gpudoctor.system.child import no_core_dump
+from gpudoctor.system.child import Drain, Output, no_core_dump
 from gpudoctor.system.protocol import CannotLook
 
 # Of what a child prints, this much of the beginning and of the end is kept: a library's first complaint and its last.
 KEPT_BYTES = 1 << 16
 LINE_LIMIT_BYTES = 1 << 20
 _WAITING_LINES = 256
-_GRACE_S = 0.05
 # How long a child may live on after it closed its pipe: it ends by itself right after its last document.
 _LINGER_S = 2.0
 _POSIX = sys.platform != "win32"
-
-
-class Output(msgspec.Struct, frozen=True):
-    """What a child printed on standard output and standard error.
-
-    Attributes:
-        head: The beginning.
-        tail: The end of what came after it.
-        dropped_bytes: How much was between them.
-    """
-
-    head: bytes = b""
-    tail: bytes = b""
-    dropped_bytes: int = 0
-
-    def lines(self) -> tuple[bytes, ...]:
-        """Return its lines, with one that says how much was left out."""
-        middle = b"\n[%d bytes left out]\n" % self.dropped_bytes if self.dropped_bytes else b""
-        return tuple((self.head + middle + self.tail).splitlines())
 
 
 class WorkerEnding(msgspec.Struct, frozen=True):
@@ -106,7 +86,7 @@ class Worker:
         self._over = threading.Event()
         printed = self._process.stdout if _POSIX else self._process.stderr
         documents = os.fdopen(reader, "rb", 0) if _POSIX else self._process.stdout
-        self._output = _Kept(printed)
+        self._output = Drain(printed, KEPT_BYTES, KEPT_BYTES)
         threading.Thread(target=self._read, args=(documents,), name="gpudoctor-worker", daemon=True).start()
 
     @property
@@ -136,16 +116,20 @@ class Worker:
         return WorkerEnding(self._process.returncode, self._output.take(), timed_out, lost)
 
     def stop(self) -> None:
-        """Kill it and all that it started, and wait until it is gone."""
+        """Kill it and all that it started, wait until it is gone, and hear no more of it."""
         atexit.unregister(self.stop)
         self._over.set()
+        self.kill()
+        if not self._ended(1.0):  # stuck in the kernel (state D): left behind, never waited for
+            self._process.returncode = -9
+
+    def kill(self) -> None:
+        """Kill it and all that it started; whoever follows it comes to its end, with all that it still said."""
         with contextlib.suppress(OSError):
             if _POSIX:
                 os.killpg(self._process.pid, getattr(signal, "SIGKILL", 9))
             else:
                 self._process.kill()
-        if not self._ended(1.0):  # stuck in the kernel (state D): left behind, never waited for
-            self._process.returncode = -9
 
     def _next(self, deadline: float | None) -> bytes | None:
         """Return the next line, None at the end of the pipe; raises queue.Empty when the time is over."""
@@ -176,42 +160,6 @@ class Worker:
             with contextlib.suppress(queue.Full):
                 self._lines.put(line, timeout=0.2)
                 return
-
-
-class _Kept:
-    """Reads a pipe to its end in a thread and keeps a bounded beginning and end of it."""
-
-    def __init__(self, pipe: IO[bytes] | None) -> None:
-        self._pipe = pipe
-        self._head = bytearray()
-        self._tail = bytearray()
-        self._dropped = 0
-        self._thread = threading.Thread(target=self._run, name="gpudoctor-output", daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        if self._pipe is None:
-            return
-        with contextlib.suppress(OSError, ValueError), self._pipe:
-            while part := os.read(self._pipe.fileno(), 1 << 16):
-                room = KEPT_BYTES - len(self._head)
-                self._head += part[:room]
-                self._tail += part[room:]
-                if len(self._tail) > 2 * KEPT_BYTES:
-                    self._trim()
-
-    def _trim(self) -> None:
-        surplus = len(self._tail) - KEPT_BYTES
-        if surplus > 0:
-            del self._tail[:surplus]
-            self._dropped += surplus
-
-    def take(self) -> Output:
-        """Return what came. A pipe that somebody else holds open is left to its daemon thread."""
-        self._thread.join(_GRACE_S)
-        if not self._thread.is_alive():
-            self._trim()
-        return Output(bytes(self._head), bytes(self._tail[-KEPT_BYTES:]), self._dropped)
 
 
 def _deadline(limit_s: float | None) -> float | None:

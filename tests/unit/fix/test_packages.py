@@ -13,12 +13,14 @@ import msgspec
 import pytest
 
 from gpudoctor.fix.package_change import explain_failure
+from gpudoctor.fix.package_plan import plan_packages
 from gpudoctor.fix.package_types import ChangePackages, Installer
 from gpudoctor.fix.plan import NothingToDo
 from gpudoctor.fix.refusals import Refusal
 from gpudoctor.fix.state import told_of
 from gpudoctor.fix.types import Plan
-from gpudoctor.system.changes import CannotChange
+from gpudoctor.model.fact import Present
+from gpudoctor.system.changes import CannotChange, RealChanges
 from gpudoctor.system.installer import InstallerResult, find_uv, run_installer
 from support.repairs import KilledChanges, in_child
 from support.smallwheels import NAME, Lacking, small_wheel
@@ -124,6 +126,37 @@ def test_a_pin_of_an_installed_package_is_respected(tmp_path: Path) -> None:
     refused = patient.plan_packages({NAME: "9.2.0"})
     assert isinstance(refused, Refusal)
     assert f"torch 2.5.1 asks for {NAME}==9.1.0, and {NAME} would become 9.2.0" in refused.reason
+
+
+@pytest.mark.parametrize(
+    ("marker", "protects"),
+    [
+        ('python_version < "3.10"', True),
+        ('python_version >= "3.10"', False),
+        ('platform_machine == "s390x"', False),
+        ('extra == "gpu"', False),
+        ("platform_system == 'Linux'", True),
+    ],
+)
+def test_markers_are_read_for_the_environment_and_not_for_gpudoctor(
+    tmp_path: Path, marker: str, protects: bool
+) -> None:
+    """The environment is of Python 3.9, where no gpudoctor runs."""
+    patient = Lacking(tmp_path)
+    info = patient.env.site / "torch-2.5.1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: torch\nVersion: 2.5.1\nRequires-Dist: {NAME}==9.1.0 ; {marker}\n"
+    )
+    seen = patient.see()
+    old = msgspec.structs.replace(seen.python, version=Present("3.9.18"))
+    snapshot = msgspec.structs.replace(seen.snapshot, interpreter=Present(old))
+    request = msgspec.structs.replace(seen, interpreter=old, snapshot=snapshot)
+    plan = plan_packages(patient.system, RealChanges(), patient.matrix, request)
+    assert isinstance(plan, Plan), plan
+    (action,) = plan.actions
+    assert isinstance(action, ChangePackages)
+    assert action.pins == (f"{NAME}=={'9.1.0' if protects else '9.2.0'}",)
 
 
 def test_a_version_that_does_not_exist_is_said(tmp_path: Path) -> None:

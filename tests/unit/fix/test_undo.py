@@ -144,6 +144,26 @@ def test_a_forgotten_run_leaves_nothing_and_one_that_counts_is_kept(patient: Pat
     assert [r.id for r in workshop.forget(second)] == [second]
 
 
+def test_an_applied_run_is_forgotten_only_when_it_is_meant(patient: Patient) -> None:
+    workshop = patient.workshop()
+    run = patient.apply().run
+    repaired = tree_state(patient.env.root)
+    assert workshop.forget(None, for_good=True) == ()  # all that were undone, never an applied one
+    with pytest.raises(UsageError, match="with --yes it is forgotten"):
+        workshop.forget(run)
+    assert [r.id for r in workshop.forget(run, for_good=True)] == [run]
+    assert (workshop.runs(), tree_state(patient.env.root)) == ((), repaired)
+
+
+def test_an_interrupted_run_is_never_forgotten(patient: Patient) -> None:
+    run = patient.apply().run
+    journal = Path(patient.workshop().folder) / run / "journal"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join(line for line in lines if b"verified" not in line))
+    with pytest.raises(UsageError, match="was interrupted"):
+        patient.workshop().forget(run, for_good=True)
+
+
 def test_a_hook_that_names_vanished_files_is_refreshed(patient: Patient) -> None:
     from gpudoctor.loader.preload_hook import PTH_FILE, PTH_TEXT, read_hook, render_hook
     from gpudoctor.loader.target import Preload

@@ -13,7 +13,8 @@ import pytest
 from gpudoctor.loader.cache import Cache, CacheEntry, read_cache
 from gpudoctor.loader.emulation import CannotEmulate, Emulation
 from gpudoctor.loader.ldso import defaults, is_musl, may_be_asked, parse_answer
-from gpudoctor.loader.process import Mapped, Process
+from gpudoctor.loader.mapped import Mapped
+from gpudoctor.loader.process import Process
 from gpudoctor.loader.search import LoadError
 from gpudoctor.loader.target import Target
 from gpudoctor.model.fact import Absent, Unknown
