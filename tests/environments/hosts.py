@@ -68,13 +68,14 @@ class HostSpec(msgspec.Struct, frozen=True, kw_only=True):
         env: Wheel environment.
         cards: Its GPUs.
         driver: Driver release.
-        variables: Environment of the judged process; `{env}` is the environment.
+        variables: Environment of the judged process; `{env}` is the environment, `{others}` the folder of all of them.
         settings: More settings of the compiled libraries.
         files: More files of the host, or other content.
         nodes: Device files; None for those of a plain host.
         module: Whether the kernel module is loaded; its release where it is another one.
         libcuda: Folder of the driver's libraries; None where the host has none.
         models: As with `--model`.
+        toolkits: CUDA toolkits under /usr/local, by version: each has the CUDA runtime of a wheel environment.
     """
 
     story: str
@@ -88,6 +89,7 @@ class HostSpec(msgspec.Struct, frozen=True, kw_only=True):
     module: bool | str = True
     libcuda: str | None = LIBRARIES
     models: tuple[str, ...] = ()
+    toolkits: Mapping[str, str] = {}
 
 
 _DOCKER = {"/.dockerenv": b""}
@@ -198,6 +200,83 @@ HOSTS: dict[str, HostSpec] = {
             "/usr/bin/docker": b"",
             "/usr/bin/nvidia-container-runtime": b"",
             "/etc/docker/daemon.json": b'{"runtimes": {"nvidia": {"path": "nvidia-container-runtime"}}}',
+        },
+    ),
+    "host-two-toolkits-ok": HostSpec(
+        story="Two CUDA toolkits, 12.4 and 13, beside an environment with libraries of its own.",
+        env="ct2-485-cublas12",
+        cards=(RTX_4090,),
+        driver="580.95.05",
+        variables={"LD_LIBRARY_PATH": f"{CUBLAS}:/usr/local/cuda-12.4/lib64", "CUDA_HOME": "/usr/local/cuda-13"},
+        toolkits={
+            "12.4": f"ort-1202-cuda12/{SITE}/nvidia/cuda_runtime/lib/libcudart.so.12",
+            "13": f"torch-2110-ct2-485/{SITE}/nvidia/cu13/lib/libcudart.so.13",
+        },
+    ),
+    "host-a10g-cudnn-for-cuda-13": HostSpec(
+        story="ctranslate2 4.6.0, built for CUDA 12, with the cuDNN 9 for CUDA 13, on a driver of CUDA 12.4.",
+        env="ct2-460-cudnn-cu13",
+        cards=(A10G,),
+        driver="550.90.07",
+        variables={"LD_LIBRARY_PATH": BOTH},
+    ),
+    "host-rtx-3090-cudnn-of-another-environment": HostSpec(
+        story="LD_LIBRARY_PATH still names the cuDNN 9.10 of another environment, before torch 2.5.1 and its cuDNN 9.1.",
+        env="torch-251-ct2-485",
+        cards=(RTX_3090,),
+        driver="550.54.15",
+        variables={"LD_LIBRARY_PATH": f"{{others}}/ct2-460-cudnn910/{SITE}/nvidia/cudnn/lib:{CUBLAS}"},
+    ),
+    "host-rtx-3090-nvjitlink-of-another-environment": HostSpec(
+        story="LD_LIBRARY_PATH names the nvJitLink 12.4 of another environment, before torch 2.8.0 for CUDA 12.8.",
+        env="torch-280-ct2-485",
+        cards=(RTX_3090,),
+        driver="570.124.06",
+        variables={"LD_LIBRARY_PATH": f"{{others}}/torch-251-ct2-485/{SITE}/nvidia/nvjitlink/lib:{CUBLAS}"},
+    ),
+    "host-rtx-3090-torchaudio-2110": HostSpec(
+        story="torch 2.5.1, and the torchaudio and torchcodec that installers put beside it.",
+        env="torch-251-torchaudio-2110",
+        cards=(RTX_3090,),
+        driver="580.95.05",
+    ),
+    "host-rtx-3090-ct2-440-cudnn91": HostSpec(
+        story="ctranslate2 4.4.0, which wants cuDNN 8, beside cuDNN 9.1.",
+        env="ct2-440-cudnn91",
+        cards=(RTX_3090,),
+        driver="550.54.15",
+        variables={"LD_LIBRARY_PATH": BOTH},
+    ),
+    "host-rtx-3090-onnxruntime-bare": HostSpec(
+        story="onnxruntime-gpu 1.20.2 beside onnxruntime, as faster-whisper and a plain install leave them.",
+        env="ort-both",
+        cards=(RTX_3090,),
+        driver="550.54.15",
+    ),
+    "host-docker-desktop": HostSpec(
+        story="A workstation with the NVIDIA Container Toolkit, whose user has Docker Desktop for Linux in front of it.",
+        env="ct2-485-cublas12",
+        cards=(RTX_3090,),
+        driver="550.54.15",
+        variables={"LD_LIBRARY_PATH": CUBLAS},
+        files={
+            "/usr/bin/docker": b"",
+            "/usr/bin/nvidia-ctk": b"",
+            "/etc/docker/daemon.json": b'{"runtimes": {"nvidia": {"path": "nvidia-container-runtime"}}}',
+            "/home/user/.docker/config.json": b'{"auths": {}, "currentContext": "desktop-linux"}',
+        },
+    ),
+    "host-docker-snap": HostSpec(
+        story="Docker from a snap that did not find the driver, and the host's toolkit, which it never sees.",
+        env="ct2-485-cublas12",
+        cards=(RTX_3090,),
+        driver="550.54.15",
+        variables={"LD_LIBRARY_PATH": CUBLAS},
+        files={
+            "/snap/bin/docker": b"",
+            "/usr/bin/nvidia-ctk": b"",
+            "/etc/docker/daemon.json": b'{"runtimes": {"nvidia": {"path": "nvidia-container-runtime"}}}',
+            "/var/snap/docker/current/config/daemon.json": b'{"log-level": "error"}',
         },
     ),
     "host-rtx-5090-torch-251": HostSpec(
@@ -388,13 +467,13 @@ def record(spec: HostSpec) -> Snapshot:
         driver = build(Path(folder) / "driver", nvml_release=spec.driver, cuda_release=spec.driver)
         driver.settings(_settings(spec))
         system = _staged(spec, driver, str(env))
-        assignments = tuple(f"{n}={v.format(env=env)}" for n, v in spec.variables.items())
+        assignments = tuple(f"{n}={v.format(env=env, others=env.parent)}" for n, v in spec.variables.items())
         request = SnapshotRequest(
             python=str(env / "bin/python"), own_python=sys.executable, assignments=assignments, probe_timeout_s=60
         )
         taken = take_snapshot(system, matrix, request)
     taken = msgspec.structs.replace(taken, models=parse_models(matrix, spec.models))
-    return msgspec.structs.replace(_relocated(taken), taken_at="2026-11-21T12:00:00Z")
+    return msgspec.structs.replace(_relocated(taken, str(env.parent)), taken_at="2026-11-21T12:00:00Z")
 
 
 def _settings(spec: HostSpec) -> str:
@@ -418,7 +497,7 @@ def _bus(index: int) -> str:
 
 
 def _staged(spec: HostSpec, driver: FakeDriver, env: str) -> StagedSystem:
-    files = dict(spec.files)
+    files = {**spec.files, **_toolkits(spec)}
     links: dict[str, str] = {}
     wsl = "/dev/dxg" in (spec.nodes or ())
     if spec.libcuda is not None:
@@ -441,11 +520,26 @@ def _staged(spec: HostSpec, driver: FakeDriver, env: str) -> StagedSystem:
     return StagedSystem(files, links, nodes, {"HOME": "/home/user", "PATH": "/usr/bin:/bin"}, asked)
 
 
-def _relocated(taken: Snapshot) -> Snapshot:
+def _toolkits(spec: HostSpec) -> dict[str, bytes]:
+    files: dict[str, bytes] = {}
+    for version, library in spec.toolkits.items():
+        slug, _, inside = library.partition("/")
+        root = f"/usr/local/cuda-{version}"
+        files[f"{root}/version.json"] = json.dumps({"cuda": {"name": "CUDA SDK", "version": version}}).encode()
+        files[f"{root}/lib64/{Path(library).name}"] = (wheel_env(slug) / inside).read_bytes()
+    return files
+
+
+def _relocated(taken: Snapshot, others: str) -> Snapshot:
     data = json.loads(msgspec.json.encode(taken))
     text = json.dumps(data, ensure_ascii=False)
     interpreter = data["interpreter"]["value"]
-    for folder, shown in ((interpreter["prefix"], "/srv/app/.venv"), (interpreter["base_prefix"], "/opt/python")):
+    places = (
+        (interpreter["prefix"], "/srv/app/.venv"),
+        (others, "/srv/other"),
+        (interpreter["base_prefix"], "/opt/python"),
+    )
+    for folder, shown in places:
         if folder not in ("/", "/usr"):
             text = text.replace(folder, shown)
     return msgspec.json.decode(text.encode(), type=Snapshot)

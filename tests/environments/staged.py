@@ -20,7 +20,7 @@ from gpudoctor.system.real import RealSystem
 LIBRARIES = "/usr/lib/x86_64-linux-gnu"
 # Marks of the machine that records, and what happens to be installed on it.
 _HIDDEN = ("/.dockerenv", "/run/.containerenv", "/run/systemd/container", "/proc/1/cgroup")
-_HIDDEN_NAMES = ("cuda", "docker", "nvidia")
+_HIDDEN_NAMES = ("cuda", "docker", "ffmpeg", "nvidia")
 
 
 class StagedSystem:

@@ -86,6 +86,15 @@ def environments() -> dict[str, Snapshot]:
         "synthetic-ort-both-packages": with_(
             machine(), onnxruntime_gpu(), installed("onnxruntime==1.20.1"), shared_files=shared(both, "onnxruntime")
         ),
+        "synthetic-openai-whisper-ok": with_(
+            machine(ffmpeg=Present("/usr/bin/ffmpeg")), torch(), *wheels, installed("openai-whisper==20250625")
+        ),
+        "synthetic-openai-whisper-without-ffmpeg": with_(
+            machine(ffmpeg=Absent(("/usr/local/bin/ffmpeg", "/usr/bin/ffmpeg"))),
+            torch(),
+            *wheels,
+            installed("openai-whisper==20250625"),
+        ),
         "synthetic-no-gpu": without_gpu(right),
         "synthetic-driver-missing": machine(driver=no_driver(), gpus=Absent(), host=host(device_nodes=Absent())),
         "synthetic-driver-update-without-reboot": machine(driver=driver(kernel_module=Present("535.183.01"))),

@@ -131,6 +131,8 @@ class _Inventory:
         self._placed.add((self._real_dir(posixpath.dirname(path)), posixpath.basename(path)))
         owner = self._owners.of(path, stat.size_bytes)
         version, source = _version(real, owner, toolkit)
+        recorded = self._owners.recorded_bytes(path, owner) if owner else Absent()
+        changed = isinstance(recorded, Present) and recorded.value != stat.size_bytes
         self.found[path] = Library(
             path=path,
             real_path=real,
@@ -140,7 +142,9 @@ class _Inventory:
             version_source=source,
             owner=owner.name if owner else None,
             elf=self._elf_facts(path, family.name),
-            recorded_bytes=self._owners.recorded_bytes(path, owner) if owner else Absent(),
+            recorded_bytes=recorded,
+            # Whoever makes another environment adds a name to every file: that is no other state of this one.
+            links=stat.links if changed else 1,
         )
 
     def _elf_facts(self, path: str, family: str) -> Fact[ElfFacts]:

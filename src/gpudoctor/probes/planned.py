@@ -8,7 +8,7 @@ from gpudoctor.model.errors import UsageError
 from gpudoctor.model.snapshot import PlannedModel
 
 # https://opennmt.net/CTranslate2/quantization.html (2026-11-21)
-_COMPUTE_TYPES = (
+COMPUTE_TYPES = (
     "float32",
     "float16",
     "bfloat16",
@@ -16,6 +16,7 @@ _COMPUTE_TYPES = (
     "int8_float32",
     "int8_float16",
     "int8_bfloat16",
+    "int16",
 )
 
 
@@ -41,8 +42,8 @@ def _parse(matrix: Matrix, text: str) -> PlannedModel:
     name = model.name if model else name
     if name not in known:
         raise UsageError(f"--model {text!r}: no such model; known are {', '.join(known) or 'none'}")
-    if compute_type not in ("", "default", "auto", *_COMPUTE_TYPES):
-        raise UsageError(f"--model {text!r}: no number format {compute_type!r}; known are {', '.join(_COMPUTE_TYPES)}")
+    if compute_type not in ("", "default", "auto", *COMPUTE_TYPES):
+        raise UsageError(f"--model {text!r}: no number format {compute_type!r}; known are {', '.join(COMPUTE_TYPES)}")
     if batch and not (batch.isascii() and batch.isdigit() and 0 < int(batch[:5]) <= 1024 and len(batch) < 5):
         raise UsageError(f"--model {text!r}: a batch size is a whole number from 1 to 1024")
     chosen = None if compute_type in ("", "default", "auto") else compute_type

@@ -34,10 +34,11 @@ from gpudoctor.probes.host import probe_host
 from gpudoctor.probes.interpreter import find_target, probe_interpreter
 from gpudoctor.probes.libraries import probe_libraries
 from gpudoctor.probes.nvml import NvmlAnswer, finish_nvml, nvml_not_asked, start_nvml
+from gpudoctor.probes.programs import probe_program
 from gpudoctor.probes.search_path import probe_search_path
 from gpudoctor.probes.selection import check_consumers, check_installed
 from gpudoctor.probes.shared_files import probe_shared_files
-from gpudoctor.probes.targets import native_target, target_of
+from gpudoctor.probes.targets import beside, native_target, target_of
 from gpudoctor.probes.text import json_safe
 from gpudoctor.probes.toolkits import probe_toolkits
 from gpudoctor.probes.trust import lies_in, roots_of, without_target
@@ -116,7 +117,10 @@ def take_snapshot(system: ReadSystem, matrix: Matrix, request: SnapshotRequest) 
         distributions,
         prefix=prefix,
         toolkits=value_of(toolkits) or (),
-        extra_dirs=tuple(e.directory for e in elements if e.directory and e.state in ("directory", "relative")),
+        extra_dirs=(
+            *(e.directory for e in elements if e.directory and e.state in ("directory", "relative")),
+            *beside(system, request.binary),
+        ),
         resolutions=answer.resolutions,
         elf=answer.elf,
     )
@@ -140,6 +144,8 @@ def take_snapshot(system: ReadSystem, matrix: Matrix, request: SnapshotRequest) 
         resolutions=answer.resolutions,
         probes=(*reports, *_loader_reports(answer)),
         import_faults=answer.import_faults,
+        ffmpeg=probe_program(system, "ffmpeg", judged.environment, (f"{prefix}/bin",) if prefix else ()),
+        binary=posixpath.normpath(posixpath.join(target.cwd, request.binary)) if request.binary else None,
     )
     return json_safe(taken)  # paths keep their raw bytes until here: only so can they be opened
 

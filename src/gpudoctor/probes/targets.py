@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Mapping
 
 from gpudoctor.loader.target import Target
 from gpudoctor.model.fact import value_of
 from gpudoctor.model.snapshot import Interpreter
 from gpudoctor.probes.preloads import probe_preloads
-from gpudoctor.system.protocol import ReadSystem
+from gpudoctor.system.protocol import CannotLook, NotThere, ReadSystem
 
 
 def target_of(system: ReadSystem, interpreter: Interpreter, environment: Mapping[str, str]) -> Target:
@@ -30,3 +31,23 @@ def native_target(system: ReadSystem, own_python: str | None, environment: Mappi
     """Return the process for `--binary`: libraries that belong to no program are judged as if ours opened them."""
     executable = own_python or "/bin/sh"
     return Target(executable=executable, prefix="", site_dirs=(), environment=environment, cwd=system.cwd())
+
+
+def beside(system: ReadSystem, binary: str | None) -> tuple[str, ...]:
+    """Return the folders of a native program's own libraries: its own, and the `lib` in it or beside its `bin`."""
+    if binary is None:
+        return ()
+    path = posixpath.normpath(posixpath.join(system.cwd(), binary))
+    folder = path if _is_folder(system, path) else posixpath.dirname(path)
+    above, name = posixpath.split(folder)
+    libs = [posixpath.join(folder, "lib")]
+    if name == "bin" and above not in ("/", "/usr"):
+        libs.append(posixpath.join(above, "lib"))
+    return tuple(p for p in (folder, *libs) if _is_folder(system, p))
+
+
+def _is_folder(system: ReadSystem, path: str) -> bool:
+    try:
+        return system.stat(path).kind == "directory"
+    except (NotThere, CannotLook):
+        return False

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import msgspec
 
 from gpudoctor.matrix.claims import HasGpuCode, NeedsDriver
-from gpudoctor.matrix.index import Matrix, matches_version
+from gpudoctor.matrix.index import Matrix
 from gpudoctor.model.fact import Present, value_of
 from gpudoctor.model.finding import Evaluation, Fail, Fix, NotApplicable, Open, Pass
 from gpudoctor.model.snapshot import Build, Gpu, Snapshot
@@ -25,14 +25,17 @@ from gpudoctor.rules.gpu_code import (
     code_facts,
     code_of,
     dotted,
+    fitting_build,
+    other_build_fix,
     parse_architecture,
     platform_of,
     released_as,
     runs_here,
     way_on,
+    with_family,
 )
 from gpudoctor.rules.pages import gpu as pages
-from gpudoctor.rules.reading import consumer_subject, evidence, is_installed, label, library_version, listed, unique
+from gpudoctor.rules.reading import consumer_subject, evidence, label, library_version, listed, unique
 from gpudoctor.rules.remedies import pip_command
 
 _UPDATE = Fix(
@@ -134,12 +137,8 @@ def _built_for(code: Code) -> str:
 def _with_code(snapshot: Snapshot, matrix: Matrix, build: Build, gpus: tuple[Gpu, ...]) -> tuple[Fix, ...]:
     """Return which build of the package has code for the GPUs and runs under this driver: of this release, if any."""
     capabilities = [c for g in gpus if (c := value_of(g.compute_capability))]
-    found = [
-        (fact, claim)
-        for fact, claim in code_facts(snapshot, matrix, build.distribution)
-        if runs_here(snapshot, claim, capabilities)
-    ]
-    if not found:
+    found = fitting_build(snapshot, matrix, build, capabilities)
+    if found is None:
         return (
             Fix(
                 title=f"Build {build.package} from source for compute capability {listed(capabilities)}, or use "
@@ -147,22 +146,16 @@ def _with_code(snapshot: Snapshot, matrix: Matrix, build: Build, gpus: tuple[Gpu
                 applicability="display-only",
             ),
         )
+    fact, claim = found
     released = released_as(snapshot, matrix, build)
-    fact, claim = next((f for f in found if matches_version(f[0].when.versions, released)), found[-1])
     return (
         Fix(
             title=f"Install a build of {build.package} with code for compute capability {listed(capabilities)}: "
-            f"{fact.when.versions or 'any release'}, built for CUDA {claim.cuda}{_family(snapshot, build)}",
+            f"{fact.when.versions or 'any release'}, built for CUDA {claim.cuda}{with_family(snapshot, build)}",
             applicability="unsafe",
             commands=(pip_command(snapshot, build_requirement(build, fact, released)),),
         ),
     )
-
-
-def _family(snapshot: Snapshot, build: Build) -> str:
-    """Remind of the packages that must change together with torch."""
-    with_it = [n for n in ("torchaudio", "torchvision", "torchcodec") if is_installed(snapshot, n)]
-    return f", and the {listed(with_it)} of the same index" if build.package == "torch" and with_it else ""
 
 
 # --- cuDNN's own code ------------------------------------------------------------------------------------------------
@@ -307,17 +300,15 @@ def _cannot_compile(
             ("wanted", f"CUDA {cuda}" + (f", driver {least} or newer" if least else "")),
         ),
         facts=unique(facts),
-        fixes=(fix, *_older_toolchain(judged)),
+        fixes=(fix, _older_toolchain(snapshot, matrix, judged)),
     )
 
 
-def _older_toolchain(judged: _Judged) -> tuple[Fix, ...]:
-    return (
-        Fix(
-            title=f"Or install a release of {judged.build.package} that is built with an older CUDA, or that has "
-            "machine code for this GPU",
-            applicability="display-only",
-        ),
+def _older_toolchain(snapshot: Snapshot, matrix: Matrix, judged: _Judged) -> Fix:
+    return other_build_fix(snapshot, matrix, judged.build) or Fix(
+        title=f"Or install a release of {judged.build.package} that is built with an older CUDA, or that has machine "
+        "code for this GPU",
+        applicability="display-only",
     )
 
 

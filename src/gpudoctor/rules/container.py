@@ -10,6 +10,7 @@ from gpudoctor.rules.base import Rule
 from gpudoctor.rules.driver import DRIVER, HOST
 from gpudoctor.rules.pages import environment as pages
 from gpudoctor.rules.reading import (
+    container_of,
     device_nodes,
     doubts,
     driver_consequences,
@@ -29,15 +30,8 @@ _DXG = "/dev/dxg"
 
 
 def _container(snapshot: Snapshot, matrix: Matrix) -> tuple[Evaluation, ...]:
-    if is_assumed(snapshot):
-        return (NotApplicable("judged for an assumed machine, not for this one"),)
-    match snapshot.host.container:
-        case Absent():
-            return (NotApplicable("not in a container"),)
-        case Unknown(reason=reason):
-            return open_on(HOST.name, f"nobody can tell whether this is a container: {reason}")
-        case Present(value=kind):
-            return _inside(snapshot, matrix, kind)
+    kind = container_of(snapshot)
+    return _inside(snapshot, matrix, kind) if isinstance(kind, str) else (kind,)
 
 
 def _inside(snapshot: Snapshot, matrix: Matrix, kind: str) -> tuple[Evaluation, ...]:
@@ -148,7 +142,10 @@ def _which_libcuda(snapshot: Snapshot, matrix: Matrix, path: str) -> Evaluation:
             Fix(
                 title="Remove the Linux driver packages from this WSL distribution: only the Windows driver counts",
                 applicability="display-only",
-                commands=("dpkg -l | grep -E 'nvidia-driver|libnvidia-compute|libcuda1'",),
+                commands=(
+                    "dpkg -l | grep -E 'nvidia-driver|libnvidia-compute|libcuda1'",
+                    "sudo apt-get purge 'nvidia-driver-*' 'libnvidia-compute-*'",
+                ),
             ),
         ),
     )

@@ -9,7 +9,17 @@ from gpudoctor.model.snapshot import ContainerEngine, Snapshot
 from gpudoctor.rules.base import Rule
 from gpudoctor.rules.driver import HOST
 from gpudoctor.rules.pages import gpu as pages
-from gpudoctor.rules.reading import device_nodes, doubts, evidence, has_driver, has_gpu, is_assumed, items_of, open_on
+from gpudoctor.rules.reading import (
+    container_of,
+    device_nodes,
+    doubts,
+    evidence,
+    has_driver,
+    has_gpu,
+    is_assumed,
+    items_of,
+    open_on,
+)
 
 # NVML's "unknown error" and "operating system call failed": what a device that may not be opened looks like.
 _LOST_CODES = (17, 999)
@@ -21,6 +31,26 @@ _INSTALL = Fix(
         "sudo apt-get install -y nvidia-container-toolkit  # from NVIDIA's own repository",
         "sudo nvidia-ctk runtime configure --runtime=docker",
         "sudo systemctl restart docker",
+    ),
+)
+
+_USE_HOSTS = (
+    Fix(
+        title="Use the host's own Docker Engine (docker-ce) with the NVIDIA Container Toolkit",
+        applicability="display-only",
+        commands=("docker context use default",),
+    ),
+)
+_SNAP = (
+    Fix(
+        title="Let the snap look for the driver again; it wants the host's libcuda.so besides libcuda.so.1",
+        applicability="display-only",
+        commands=("sudo snap refresh docker", "sudo snap restart docker", "snap logs docker.nvidia-container-toolkit"),
+    ),
+    Fix(
+        title="Or remove the snap, and install Docker Engine and the NVIDIA Container Toolkit as packages",
+        applicability="display-only",
+        commands=("sudo snap remove docker",),
     ),
 )
 
@@ -45,8 +75,16 @@ def _toolkit(snapshot: Snapshot, matrix: Matrix) -> tuple[Evaluation, ...]:
 
 
 def _engine(engine: ContainerEngine) -> Evaluation:
+    if isinstance(engine.desktop, Present):
+        return _other_docker(
+            engine, "The `docker` of this user speaks to Docker Desktop, whose virtual machine has no GPU", _USE_HOSTS
+        )
     if isinstance(engine.toolkit, Present):
         return Pass(HOST.name)
+    if engine.program.startswith("/snap/") and not doubts(engine.runtime):
+        return _other_docker(
+            engine, "Docker is installed as a snap that found no NVIDIA driver, and uses no toolkit of the host", _SNAP
+        )
     if reason := doubts(engine.toolkit, engine.cdi, engine.runtime):
         return Open(f"nobody can tell whether the NVIDIA Container Toolkit is installed: {reason}", HOST.name)
     if isinstance(engine.runtime, Present):
@@ -56,6 +94,21 @@ def _engine(engine: ContainerEngine) -> Evaluation:
             level_is_warning=True,
         )
     return _without_toolkit(engine, "Docker is installed here without the NVIDIA Container Toolkit")
+
+
+def _other_docker(engine: ContainerEngine, words: str, fixes: tuple[Fix, ...]) -> Fail:
+    return container_toolkit_missing.fail(
+        HOST,
+        f"{words}: containers get no GPU from it. Programs outside containers are not concerned.",
+        cause="driver-not-visible-to-docker",
+        evidence=evidence(
+            ("docker", engine.program),
+            ("configuration", value_of(engine.desktop)),
+            ("toolkit of the host", value_of(engine.toolkit)),
+            ("runtime in daemon.json", value_of(engine.runtime) or "none"),
+        ),
+        fixes=fixes,
+    )
 
 
 def _without_toolkit(engine: ContainerEngine, words: str, *, level_is_warning: bool = False) -> Fail:
@@ -80,15 +133,8 @@ def _without_toolkit(engine: ContainerEngine, words: str, *, level_is_warning: b
 
 def _lost(snapshot: Snapshot, matrix: Matrix) -> tuple[Evaluation, ...]:
     del matrix
-    if is_assumed(snapshot):
-        return (NotApplicable("judged for an assumed machine, not for this one"),)
-    match snapshot.host.container:
-        case Absent():
-            return (NotApplicable("not in a container"),)
-        case Unknown(reason=reason):
-            return open_on(HOST.name, f"nobody can tell whether this is a container: {reason}")
-        case Present(value=kind):
-            return (_inside(snapshot, kind),)
+    kind = container_of(snapshot)
+    return (_inside(snapshot, kind) if isinstance(kind, str) else kind,)
 
 
 def _inside(snapshot: Snapshot, kind: str) -> Evaluation:
@@ -142,7 +188,7 @@ container_toolkit_missing = Rule(
     name="container-toolkit-missing",
     title="Docker on this host cannot give the GPU to containers",
     level="note",
-    causes=("container-toolkit-missing",),
+    causes=("container-toolkit-missing", "driver-not-visible-to-docker"),
     page=pages.GPD603,
     evaluate=_toolkit,
 )

@@ -6,7 +6,7 @@ import posixpath
 
 from gpudoctor.matrix.index import Matrix
 from gpudoctor.model.fact import Present, Unknown, value_of
-from gpudoctor.model.finding import Evaluation, NotApplicable, Open, Pass, Subject
+from gpudoctor.model.finding import Evaluation, Fix, NotApplicable, Open, Pass, Subject
 from gpudoctor.model.snapshot import Library, Snapshot
 from gpudoctor.rules.base import Rule
 from gpudoctor.rules.pages import packages as pages
@@ -14,6 +14,15 @@ from gpudoctor.rules.reading import evidence, listed, unique
 from gpudoctor.rules.remedies import reinstall_fix
 
 _NO_CAUSE = "the taxonomy has no cause for a file that was changed after it was installed"
+_SHARED = (
+    "the file is hard linked: the installer's cache, and every environment that was filled from it, holds the same "
+    "changed file"
+)
+_FORGET_CACHE = Fix(
+    title="Clear the installer's cache too, so that no later environment gets the changed file, and check the others",
+    applicability="display-only",
+    commands=("uv cache clean",),
+)
 
 
 def _evaluate(snapshot: Snapshot, matrix: Matrix) -> tuple[Evaluation, ...]:
@@ -53,10 +62,20 @@ def _changed(snapshot: Snapshot, owner: str, files: list[Library]) -> Evaluation
         evidence=evidence(
             *((posixpath.basename(x.path), _sizes(x)) for x in files[:4]),
             ("folder", posixpath.dirname(files[0].path)),
+            ("hard links", _links(files)),
         ),
-        consequences=(f"{listed(used)} will be loaded all the same",) if used else (),
-        fixes=(reinstall_fix(snapshot, owner, files[0].path),),
+        consequences=(
+            *((f"{listed(used)} will be loaded all the same",) if used else ()),
+            *((_SHARED,) if _links(files) else ()),
+        ),
+        fixes=(reinstall_fix(snapshot, owner, files[0].path), *((_FORGET_CACHE,) if _links(files) else ())),
     )
+
+
+def _links(files: list[Library]) -> str | None:
+    """Return which of the changed files have more names: what changed them in place changed all that share them."""
+    shared = [f"{posixpath.basename(x.path)} has {x.links} names" for x in files if x.links > 1]
+    return listed(shared) or None
 
 
 def _sizes(library: Library) -> str:

@@ -14,6 +14,7 @@ from gpudoctor.model.snapshot import Gpu, NvmlError, Snapshot
 from gpudoctor.rules.base import Rule
 from gpudoctor.rules.driver import DRIVER
 from gpudoctor.rules.family import torch_family_mismatch
+from gpudoctor.rules.gpu_code import other_build_fix
 from gpudoctor.rules.misses import deciding_rows
 from gpudoctor.rules.pages import driver as pages
 from gpudoctor.rules.reading import (
@@ -161,15 +162,23 @@ def _old(snapshot: Snapshot, matrix: Matrix, release: str, failing: _Failing) ->
             f"{user} cannot use the GPU: CUDA {need.cuda} needs driver {least} or newer"
             for user, (need, least, _) in zip(users, failing, strict=True)
         ),
-        fixes=(
-            _UPDATE,
-            Fix(
-                title=f"Or install releases of {listed([need.consumer for need, _, _ in failing])} that are built for "
-                "an older CUDA",
-                applicability="display-only",
-            ),
-        ),
+        fixes=(_UPDATE, *_older_builds(snapshot, matrix, failing)),
     )
+
+
+def _older_builds(snapshot: Snapshot, matrix: Matrix, failing: _Failing) -> Iterator[Fix]:
+    """Yield the builds that this driver serves, then one way out for all of which the matrix knows none."""
+    helpless: list[str] = []
+    for need, _, _ in failing:
+        build = snapshot.build(need.consumer)
+        fix = other_build_fix(snapshot, matrix, build) if build else None
+        if fix is None:
+            helpless.append(need.consumer)
+        else:
+            yield fix
+    if helpless:
+        title = f"Or install releases of {listed(helpless)} that are built for an older CUDA"
+        yield Fix(title=title, applicability="display-only")
 
 
 # --- GPD105 ----------------------------------------------------------------------------------------------------------

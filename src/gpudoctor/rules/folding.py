@@ -8,6 +8,8 @@ import msgspec
 
 from gpudoctor.model.finding import Finding
 
+_BUILT_FOR = "built for CUDA "
+
 Relation = Callable[[Finding, Finding], bool]
 
 
@@ -48,9 +50,29 @@ def _cpu_package_won(head: Finding, symptom: Finding) -> bool:
     return winner == "onnxruntime" and symptom.subject.name == "onnxruntime"
 
 
+def _driver_is_too_old_for_it(head: Finding, symptom: Finding) -> bool:
+    """With a newer driver a library for another CUDA loads and may work: then it is no error any more."""
+    return head.subject.kind == "driver" and symptom.level == "error"
+
+
 def _same_package(head: Finding, symptom: Finding) -> bool:
     """A torchcodec for another torch wants the CUDA libraries of that torch, and the driver of those."""
     return head.subject.name == symptom.subject.name
+
+
+def _other_build_mends_both(head: Finding, symptom: Finding) -> bool:
+    """Tell whether the driver is too old for that package alone which is to be installed for another CUDA anyway."""
+    compared = {e.label.removeprefix("CUDA of "): e.value for e in head.evidence if e.label.startswith("CUDA of ")}
+    mine = compared.pop(head.subject.name, "").partition(".")[0]
+    refused = {e.label: e.value for e in symptom.evidence if e.value.startswith(_BUILT_FOR)}
+    majors = {value.removeprefix(_BUILT_FOR).partition(".")[0] for value in refused.values()}
+    return bool(refused) and refused.keys() <= compared.keys() and mine not in majors
+
+
+def _build_is_to_be_replaced(head: Finding, symptom: Finding) -> bool:
+    """What a build without code for any GPU misses is not worth installing. The code of cuDNN is another matter."""
+    about_cudnn = any(e.label == "cuDNN" for e in head.evidence)
+    return head.level == "error" and not about_cudnn and _same_consumer(head, symptom)
 
 
 def _path_is_ignored(head: Finding, symptom: Finding) -> bool:
@@ -64,10 +86,13 @@ FOLDS: tuple[Fold, ...] = (
     Fold(("GPD101", "GPD103", "GPD105", "GPD601", "GPD602", "GPD604"), ("GPD106",), _always),
     Fold(("GPD108", "GPD109"), ("GPD106",), _same_cause),
     Fold(("GPD104", "GPD111"), ("GPD107",), _always),
+    Fold(("GPD104",), ("GPD210",), _driver_is_too_old_for_it),
     Fold(("GPD302",), ("GPD303",), _same_consumer),
+    Fold(("GPD302",), ("GPD201", "GPD202", "GPD203", "GPD206", "GPD210"), _build_is_to_be_replaced),
     Fold(("GPD103",), ("GPD105",), _always),
     Fold(("GPD401",), ("GPD201", "GPD202", "GPD203", "GPD206"), _cpu_package_won),
-    Fold(("GPD402",), ("GPD104", "GPD201", "GPD203"), _same_package),
+    Fold(("GPD402",), ("GPD104", "GPD201", "GPD203", "GPD210"), _same_package),
+    Fold(("GPD402",), ("GPD104",), _other_build_mends_both),
     Fold(("GPD504",), ("GPD201",), _path_is_ignored),
     Fold(("GPD201", "GPD202", "GPD203", "GPD204", "GPD205"), ("GPD503",), _broken_by_shadow),
 )

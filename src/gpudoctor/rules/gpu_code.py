@@ -12,9 +12,11 @@ from gpudoctor.matrix.claims import HasGpuCode
 from gpudoctor.matrix.index import Matrix, matches_version
 from gpudoctor.matrix.types import Fact as MatrixFact
 from gpudoctor.model.fact import Present, value_of
+from gpudoctor.model.finding import Fix
 from gpudoctor.model.snapshot import Build, Gpu, Snapshot
 from gpudoctor.rules.devices import driver_serves, is_tegra, visible_gpus
-from gpudoctor.rules.reading import consumer_version, numbers
+from gpudoctor.rules.reading import consumer_version, is_installed, listed, numbers
+from gpudoctor.rules.remedies import pip_command
 
 Way = Literal["machine-code", "ptx", "none"]
 
@@ -177,6 +179,44 @@ def build_requirement(build: Build, fact: MatrixFact, released: str | None) -> s
         return f'-U "{build.distribution}{versions}"'
     wanted = f"=={plain}+{label}" if same else versions
     return f'--index-url {_TORCH_INDEX}/{label} "torch{wanted}"'
+
+
+def fitting_build(
+    snapshot: Snapshot, matrix: Matrix, build: Build, capabilities: Sequence[str]
+) -> tuple[MatrixFact, HasGpuCode] | None:
+    """Return a build with code for these GPUs that the driver serves: of the installed release, else of the newest."""
+    found = [
+        (fact, claim)
+        for fact, claim in code_facts(snapshot, matrix, build.distribution)
+        if runs_here(snapshot, claim, capabilities)
+    ]
+    released = released_as(snapshot, matrix, build)
+    same = next((f for f in found if matches_version(f[0].when.versions, released)), None)
+    return same or (found[-1] if found else None)
+
+
+def other_build_fix(snapshot: Snapshot, matrix: Matrix, build: Build) -> Fix | None:
+    """Return the step to a build that the visible GPUs run under this driver as it is; None where none is known."""
+    capabilities = [c for gpu in visible_gpus(snapshot) if (c := value_of(gpu.compute_capability))]
+    found = fitting_build(snapshot, matrix, build, capabilities)
+    if found is None:
+        return None
+    fact, claim = found
+    released = released_as(snapshot, matrix, build)
+    same = matches_version(fact.when.versions, released)
+    which = (released or "").partition("+")[0] if same else fact.when.versions
+    return Fix(
+        title=f"Or install the {build.distribution} {which} that is built for CUDA {claim.cuda}, which this driver "
+        f"serves{with_family(snapshot, build)}",
+        applicability="unsafe",
+        commands=(pip_command(snapshot, build_requirement(build, fact, released)),),
+    )
+
+
+def with_family(snapshot: Snapshot, build: Build) -> str:
+    """Remind of the packages that must change together with torch."""
+    family = [n for n in ("torchaudio", "torchvision", "torchcodec") if is_installed(snapshot, n)]
+    return f", and the {listed(family)} of the same index" if build.package == "torch" and family else ""
 
 
 def torch_build(snapshot: Snapshot, matrix: Matrix, build: Build) -> str | None:

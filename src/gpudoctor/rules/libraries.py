@@ -1,4 +1,4 @@
-"""GPD201, GPD202, GPD203: a library that a consumer opens and will not get."""
+"""GPD201: a library that a consumer opens and will not get; and what the other rules on libraries share with it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from gpudoctor.rules.base import Rule
 from gpudoctor.rules.misses import (
     Group,
     Miss,
-    broken_consumers,
     culprit_of,
     deciding_rows,
     deciding_scenario,
@@ -22,6 +21,7 @@ from gpudoctor.rules.misses import (
     resolved_roles,
     tidy_path,
 )
+from gpudoctor.rules.origins import cuda_major, other_cuda_of
 from gpudoctor.rules.pages import libraries as pages
 from gpudoctor.rules.reading import (
     consumer_subject,
@@ -30,7 +30,6 @@ from gpudoctor.rules.reading import (
     is_bundled,
     label,
     listed,
-    major_of,
     plain_name,
     sys_path_doubt,
     unique,
@@ -77,11 +76,6 @@ def _unseen(snapshot: Snapshot) -> Open | None:
     )
 
 
-def _groups(rule: str, snapshot: Snapshot, matrix: Matrix) -> tuple[tuple[Group, ...], tuple[Group, ...]]:
-    groups = library_groups(snapshot, matrix)
-    return tuple(g for g in groups if g.rule == rule), groups
-
-
 # --- GPD201 ----------------------------------------------------------------------------------------------------------
 
 
@@ -89,7 +83,8 @@ def _unresolved(snapshot: Snapshot, matrix: Matrix) -> tuple[Evaluation, ...]:
     if (answer := no_loader(snapshot)) is not None:
         unseen = _unseen(snapshot)  # said once, by this rule
         return (unseen,) if unseen else answer
-    ours, groups = _groups("GPD201", snapshot, matrix)
+    groups = library_groups(snapshot, matrix)
+    ours = tuple(g for g in groups if g.rule == "GPD201")
     evaluations: list[Evaluation] = [_judge_group(snapshot, matrix, g, groups) for g in ours]
     failed = {g.consumer for g in groups}
     stopped = {f.consumer for f in snapshot.import_faults}
@@ -103,9 +98,20 @@ def _unresolved(snapshot: Snapshot, matrix: Matrix) -> tuple[Evaluation, ...]:
             evaluations.append(NotApplicable(f"{consumer} cannot be imported, for another reason"))
         elif unknown:
             evaluations.append(Open(_unknown_reason(snapshot, matrix, consumer, unknown), consumer))
+        elif perhaps := _perhaps_missing(answers, groups):
+            evaluations.append(
+                Open(f"{consumer} holds {perhaps}: whether it opens any of them, its files do not tell", consumer)
+            )
         elif consumer not in failed:
             evaluations.append(Pass(consumer))
     return tuple(evaluations) or (Pass(),)
+
+
+def _perhaps_missing(answers: tuple[Resolution, ...], groups: tuple[Group, ...]) -> str | None:
+    """Return the libraries that are nowhere and that a native program perhaps never opens, as a phrase."""
+    judged = {m.resolution for g in groups for m in g.misses}
+    names = unique(plain_name(r) for r in answers if r.assumed and r.outcome == "absent" and r not in judged)
+    return f"the name of {listed(names)}, found nowhere" if names else None
 
 
 def _not_read(snapshot: Snapshot) -> tuple[str, ...]:
@@ -121,11 +127,12 @@ def _unknown_reason(snapshot: Snapshot, matrix: Matrix, consumer: str, unknown: 
 
 def _judge_group(snapshot: Snapshot, matrix: Matrix, group: Group, groups: tuple[Group, ...]) -> Evaluation:
     doubt = sys_path_doubt(snapshot)
+    foreign = _other_cuda(snapshot, matrix, group)
     if group.state == "not-installed" and doubt:
         who = label(snapshot, matrix, group.consumer)
         return Open(f"{who}: {listed(group.names)} was not seen, but more may be on sys.path: {doubt}", group.consumer)
     match group.state:
-        case "elsewhere":
+        case "elsewhere" if not foreign:
             fixes = elsewhere_fixes(snapshot, matrix, group, groups)
         case "broken":
             fixes = (_repair(snapshot, group.head),) if _culprit_file(group.head) else ()
@@ -134,7 +141,7 @@ def _judge_group(snapshot: Snapshot, matrix: Matrix, group: Group, groups: tuple
     return unresolved_library.fail(
         consumer_subject(group.consumer),
         _message(snapshot, matrix, group),
-        cause=group.cause,
+        cause="cudnn-cuda-mismatch" if foreign and group.cause == "cudnn-not-loadable" else group.cause,
         reason=None if group.cause else "the library is no CUDA library, so no cause of the taxonomy fits",
         level=group.level,
         evidence=group_evidence(group),
@@ -150,7 +157,7 @@ def _judged_later(snapshot: Snapshot, matrix: Matrix, group: Group, groups: tupl
     blamed = {stem_of(name) for g in ours for name in g.names}
     late: list[str] = []
     for r in deciding_rows(snapshot, matrix, group.consumer):
-        name = plain_name(r).partition(".{")[0]
+        name = plain_name(r)
         if not is_unreached(r) or stem_of(name) in blamed:
             continue
         same = (g for g in ours if g.head.family and g.head.family.name == r.family)
@@ -163,7 +170,17 @@ def _message(snapshot: Snapshot, matrix: Matrix, group: Group) -> str:
     who, head = label(snapshot, matrix, group.consumer), group.head
     opening = f"{after_torch(snapshot, matrix, group)}{who} cannot load {what(group)}"
     damaged = damaged_distribution(snapshot, matrix, group)
-    return f"{opening}: {_gone(damaged, group) if damaged else _why(group, head)}; {fate(group)}."
+    foreign = _other_cuda(snapshot, matrix, group)
+    built = f", and built for CUDA {foreign[0]}, not for CUDA {foreign[1]} as {group.consumer} is" if foreign else ""
+    return f"{opening}: {_gone(damaged, group) if damaged else _why(group, head)}{built}; {fate(group)}."
+
+
+def _other_cuda(snapshot: Snapshot, matrix: Matrix, group: Group) -> tuple[str, str] | None:
+    """Return the CUDA of the file that lies elsewhere and the consumer's, where they differ: no path mends that."""
+    head = group.head
+    theirs = other_cuda_of(snapshot, matrix, head.resolution, head.found) if head.found else None
+    mine = cuda_major(snapshot, matrix, group.consumer)
+    return (theirs, mine) if theirs and mine else None
 
 
 def _gone(damaged: Distribution, group: Group) -> str:
@@ -209,6 +226,8 @@ def after_torch(snapshot: Snapshot, matrix: Matrix, group: Group) -> str:
 def fate(group: Group) -> str:
     """Return what the user will see."""
     r = group.head.resolution
+    if r.assumed:
+        return "should it open that by name, as the name in its file suggests, it will fail"
     family = group.head.family.name if group.head.family else ""
     if group.consumer == "onnxruntime":
         return "it will fall back to the CPU, with no more than a line in its log"
@@ -233,71 +252,6 @@ def _repair(snapshot: Snapshot, miss: Miss) -> Fix:
     path = _culprit_file(miss) or miss.blamed
     library = snapshot.library(path)
     return reinstall_fix(snapshot, library.owner if library else None, path)
-
-
-# --- GPD202, GPD203 --------------------------------------------------------------------------------------------------
-
-
-def _wrong_cudnn(snapshot: Snapshot, matrix: Matrix) -> tuple[Evaluation, ...]:
-    return _wrong_major(wrong_cudnn_major, snapshot, matrix)
-
-
-def _wrong_cuda(snapshot: Snapshot, matrix: Matrix) -> tuple[Evaluation, ...]:
-    return _wrong_major(wrong_cuda_major, snapshot, matrix)
-
-
-def _wrong_major(rule: Rule, snapshot: Snapshot, matrix: Matrix) -> tuple[Evaluation, ...]:
-    if (answer := no_loader(snapshot)) is not None:
-        return answer
-    ours, _ = _groups(rule.id, snapshot, matrix)
-    if ours:
-        return tuple(_other_major(rule, snapshot, matrix, g) for g in ours)
-    cudnn = rule is wrong_cudnn_major
-    relevant = [r for r in snapshot.resolutions if (r.family == "cudnn") == cudnn]
-    if not relevant:
-        return (NotApplicable(f"no consumer here opens {'cuDNN' if cudnn else 'a CUDA library'}"),)
-    broken = broken_consumers(snapshot)
-    reached = [r for r in relevant if not (r.consumer in broken and is_unreached(r))]
-    if not reached:
-        return (NotApplicable("they are never reached, for another library is missing first"),)
-    unknown = next((r for r in reached if r.outcome == "unknown"), None)
-    if unknown:
-        return (Open(f"{unknown.consumer}: {unknown.soname}: {unknown.reason or 'could not look'}", unknown.consumer),)
-    return (Pass(),)
-
-
-def _other_major(rule: Rule, snapshot: Snapshot, matrix: Matrix, group: Group) -> Evaluation:
-    head = group.head
-    doubt = sys_path_doubt(snapshot)
-    who = label(snapshot, matrix, group.consumer)
-    if doubt:
-        return Open(f"{who}: {listed(group.names)} was not seen, but more may be on sys.path: {doubt}", group.consumer)
-    title = head.family.title if head.family else head.blamed
-    wanted, there = major_of(head.blamed) or "?", _majors(head)
-    message = (
-        f"{after_torch(snapshot, matrix, group)}{who} needs {title} {wanted} ({listed(group.names)}), "
-        f"but only {title} {there} is installed, at {_folder(head)}; {fate(group)}."
-    )
-    return rule.fail(
-        consumer_subject(group.consumer),
-        message,
-        cause=group.cause,
-        level=group.level,
-        evidence=group_evidence(group),
-        facts=group_facts(group),
-        consequences=group_consequences(group),
-        fixes=install_fixes(snapshot, matrix, group),
-    )
-
-
-def _majors(miss: Miss) -> str:
-    majors = {m for x in miss.others if (m := major_of(posixpath.basename(x.path)))}
-    return listed(sorted(majors, key=int))
-
-
-def _folder(miss: Miss) -> str:
-    owned = sorted(miss.others, key=lambda x: x.owner is None)
-    return posixpath.dirname(owned[0].path)
 
 
 # --- shared by the rules on libraries --------------------------------------------------------------------------------
@@ -353,25 +307,7 @@ unresolved_library = Rule(
     name="unresolved-library",
     title="A library that a consumer opens will not be found or cannot be loaded",
     level="error",
-    causes=("cudnn-not-loadable", "cuda-lib-not-loadable", "glibc-too-old", "libstdcxx-too-old"),
+    causes=("cudnn-not-loadable", "cuda-lib-not-loadable", "cudnn-cuda-mismatch", "glibc-too-old", "libstdcxx-too-old"),
     page=pages.GPD201,
     evaluate=_unresolved,
-)
-wrong_cudnn_major = Rule(
-    id="GPD202",
-    name="wrong-cudnn-major",
-    title="A consumer needs another major version of cuDNN than the one installed",
-    level="error",
-    causes=("cudnn-major-mismatch",),
-    page=pages.GPD202,
-    evaluate=_wrong_cudnn,
-)
-wrong_cuda_major = Rule(
-    id="GPD203",
-    name="wrong-cuda-major",
-    title="A consumer was built for another CUDA major version than the CUDA libraries installed",
-    level="error",
-    causes=("cuda-major-mismatch",),
-    page=pages.GPD203,
-    evaluate=_wrong_cuda,
 )

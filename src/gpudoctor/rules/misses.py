@@ -14,6 +14,7 @@ from gpudoctor.matrix.types import Family
 from gpudoctor.model.fact import Present, value_of
 from gpudoctor.model.finding import Level
 from gpudoctor.model.snapshot import Library, Resolution, Scenario, Snapshot
+from gpudoctor.rules.origins import other_cuda_of
 from gpudoctor.rules.reading import (
     TORCH_FIRST,
     belongs_to_driver,
@@ -30,6 +31,8 @@ State = Literal["elsewhere", "not-installed", "other-major", "broken", "mixed"]
 _SYSTEM_FOLDERS = ("/lib", "/lib64", "/usr/lib", "/usr/lib64")
 _LEAST_LIBRARY_BYTES = 4096
 _MIXED = ("undefined-symbol", "symbol-version")
+# A program may well do without what it only perhaps opens, and nobody installed for it.
+_NOWHERE = ("not-installed", "other-major")
 
 
 class Miss(msgspec.Struct, frozen=True):
@@ -156,8 +159,20 @@ def unreached_folders(snapshot: Snapshot, matrix: Matrix, consumer: str) -> tupl
     """Return the folders of installed libraries that the consumer will ask for once it gets that far."""
     shelf = _Shelf(snapshot, matrix)
     late = (r for r in deciding_rows(snapshot, matrix, consumer) if is_unreached(r))
-    owned = (library for r in late for library in shelf.owned(r.names))
+    owned = (x for r in late for x in shelf.owned(r.names) if not other_cuda_of(snapshot, matrix, r, x))
     return unique(posixpath.dirname(tidy_path(library)) for library in owned)
+
+
+def late_misses(snapshot: Snapshot, matrix: Matrix, consumer: str) -> tuple[Miss, ...]:
+    """Return what the consumer will ask for once it gets that far, and what is not here either, by families.
+
+    Whoever installs what is missing first must not learn only then that something else is missing, too.
+    """
+    shelf = _Shelf(snapshot, matrix)
+    answers = deciding_rows(snapshot, matrix, consumer)
+    missed = {r.family for r in answers if r.outcome == "absent"}
+    late = (r for r in answers if is_unreached(r) and r.family not in missed and not shelf.has(r.names))
+    return tuple(Miss(r, plain_name(r), matrix.families.get(r.family), "not-installed") for r in late)
 
 
 def _decisive_misses(snapshot: Snapshot, matrix: Matrix, consumer: str, shelf: _Shelf) -> Iterator[Miss]:
@@ -165,7 +180,7 @@ def _decisive_misses(snapshot: Snapshot, matrix: Matrix, consumer: str, shelf: _
     after = resolved_roles(snapshot, consumer, "after-torch")
     for r in decisive:
         if r.outcome == "absent" and not (r.scenario == "alone" and r.role in after):  # that is GPD206's
-            yield from shelf.judge(r)
+            yield from (m for m in shelf.judge(r) if not r.assumed or m.state not in _NOWHERE)
 
 
 def _torch_only_misses(snapshot: Snapshot, matrix: Matrix, consumer: str, shelf: _Shelf) -> Iterator[Miss]:
@@ -201,6 +216,10 @@ class _Shelf:
         candidates = [x for name in names for x in self._by_name.get(name, ()) if x.owner is not None]
         best = self._best(candidates) if candidates else None
         return (best,) if best and posixpath.dirname(best.path) not in self._searched else ()
+
+    def has(self, names: tuple[str, ...]) -> bool:
+        """Tell whether a file of one of the names is anywhere."""
+        return any(name in self._by_name for name in names)
 
     def judge(self, resolution: Resolution) -> Iterator[Miss]:
         """Yield what is wrong with an absent library; nothing when it belongs to the driver."""
@@ -276,8 +295,9 @@ def _grouped(consumer: str, level: Level, misses: Iterator[Miss]) -> Iterator[Gr
         state = "other-major" if miss.state == "not-installed" and cause in foreign else miss.state
         sorted_out.setdefault((_rule(state, miss), cause, state), []).append(miss)
     for (rule, cause, state), members in sorted_out.items():
-        members.sort(key=lambda m: m.state != state)
-        yield Group(rule, consumer, _final_cause(rule, cause), state, level, tuple(members))
+        members.sort(key=lambda m: (m.state != state, m.resolution.assumed))
+        least: Level = level if any(not m.resolution.assumed for m in members) else "warning"
+        yield Group(rule, consumer, _final_cause(rule, cause), state, least, tuple(members))
 
 
 def _cause(miss: Miss) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 
 from gpudoctor.matrix.index import Matrix, stem_of
+from gpudoctor.model.fact import value_of
 from gpudoctor.model.finding import Evaluation, Evidence, Fix, NotApplicable, Open, Pass
 from gpudoctor.model.snapshot import Resolution, Snapshot
 from gpudoctor.rules.base import Rule
@@ -17,6 +18,7 @@ from gpudoctor.rules.libraries import (
     no_loader,
 )
 from gpudoctor.rules.misses import Group, broken_consumers, deciding_rows, is_unreached, library_groups
+from gpudoctor.rules.origins import cuda_major, toolkit_of
 from gpudoctor.rules.pages import libraries as pages
 from gpudoctor.rules.reading import (
     consumer_subject,
@@ -109,7 +111,47 @@ def _judge_builds(
             return _two_builds(rule, snapshot, matrix, consumer, name, parts)
     if rule is mixed_cudnn and (newer := _newer_dispatcher(snapshot, rows)):
         return _newer_shim(snapshot, matrix, consumer, rows, *newer)
+    if rule is mixed_cuda_libraries and (found := _toolkits(snapshot, matrix, rows)):
+        return _two_toolkits(snapshot, matrix, consumer, found)
     return Pass(consumer)
+
+
+def _toolkits(snapshot: Snapshot, matrix: Matrix, rows: tuple[Resolution, ...]) -> tuple[tuple[str, str, str], ...]:
+    """Return library, toolkit and its release, where one consumer's libraries come out of more than one release.
+
+    That two toolkits are installed is no fault, and a library of another CUDA major is GPD210's.
+    """
+    mine = cuda_major(snapshot, matrix, rows[0].consumer)
+    found: list[tuple[str, str, str]] = []
+    for row in rows:
+        library = snapshot.library(row.path) if row.outcome == "present" else None
+        toolkit = toolkit_of(snapshot, library) if library else None
+        version = value_of(toolkit.version) if toolkit else None
+        if toolkit and version and str(numbers(version)[:1] and numbers(version)[0]) == mine:
+            found.append((plain_name(row), toolkit.directory, version))
+    return tuple(found) if any(not same_release(found[0][2], v) for _, _, v in found[1:]) else ()
+
+
+def _two_toolkits(
+    snapshot: Snapshot, matrix: Matrix, consumer: str, found: tuple[tuple[str, str, str], ...]
+) -> Evaluation:
+    folders = unique(directory for _, directory, _ in found)
+    return mixed_cuda_libraries.fail(
+        consumer_subject(consumer),
+        f"{label(snapshot, matrix, consumer)} takes its libraries out of {len(folders)} CUDA toolkits "
+        f"({listed(folders)}): they load, but which of them gives which depends on the order of the folders, and the "
+        "next update may change it.",
+        cause="cuda-libs-mixed",
+        level="note",
+        evidence=evidence(*((name, f"{version}, {directory}") for name, directory, version in found)),
+        fixes=(
+            Fix(
+                title=f"Name one of them alone, with all that {consumer} opens, in LD_LIBRARY_PATH or in the loader's "
+                "configuration",
+                applicability="display-only",
+            ),
+        ),
+    )
 
 
 def _parts(

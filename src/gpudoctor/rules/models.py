@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 from gpudoctor.matrix.claims import ComputeType, NeedsMemory
@@ -25,10 +27,14 @@ from gpudoctor.rules.reading import (
     numbers,
     unique,
 )
+from gpudoctor.rules.remedies import pip_command
 
 CT2 = "ctranslate2"
 # What people ask for by name. The formats with bfloat16 are asked for rarely, and only on purpose.
 _COMMON = ("float16", "int8", "int8_float16")
+# In the order in which to suggest them: what loses least, then what takes least memory.
+_PREFERRED = ("float16", "int8_float16", "int8", "int8_float32")
+_LOWER_BOUND = re.compile(r">=\s*([0-9][0-9.]*)")
 _MEMORY_OF = "faster-whisper"
 _GIB = 1 << 30
 
@@ -95,7 +101,7 @@ def _asked_for(snapshot: Snapshot, matrix: Matrix, lack: _Lack) -> Fail:
         level="error" if level == "error" else "warning",
         evidence=_lack_evidence(snapshot, (lack,)),
         facts=(lack.fact,),
-        fixes=_other_types(snapshot, matrix, lack.gpus),
+        fixes=(*_other_types(snapshot, matrix, lack.gpus), *_newer_release(snapshot, matrix, (lack,))),
     )
 
 
@@ -118,7 +124,7 @@ def _not_offered(snapshot: Snapshot, matrix: Matrix, lacks: tuple[_Lack, ...]) -
         level=level,
         evidence=_lack_evidence(snapshot, lacks),
         facts=unique(x.fact for x in lacks),
-        fixes=_other_types(snapshot, matrix, gpus),
+        fixes=(*_other_types(snapshot, matrix, gpus), *_newer_release(snapshot, matrix, lacks)),
     )
 
 
@@ -133,7 +139,7 @@ def _lack_evidence(snapshot: Snapshot, lacks: tuple[_Lack, ...]) -> tuple[Eviden
 def _other_types(snapshot: Snapshot, matrix: Matrix, gpus: tuple[Gpu, ...]) -> tuple[Fix, ...]:
     facts = matrix.facts(CT2, ComputeType, consumer_version(snapshot, matrix, CT2), platform_of(snapshot))
     fine = [c.compute_type for f, c in facts if _lack(f, c, gpus) is None]
-    offered = unique((*(t for t in ("int8", "int8_float32") if t in fine), "float32"))
+    offered = unique((*(t for t in _PREFERRED if t in fine), "float32"))[:3]
     return (
         Fix(
             title=f"Ask for another number format: {listed(offered)}; whisperX takes it as --compute_type",
@@ -141,6 +147,40 @@ def _other_types(snapshot: Snapshot, matrix: Matrix, gpus: tuple[Gpu, ...]) -> t
             commands=(f'WhisperModel("large-v3", device="cuda", compute_type="{offered[0]}")',),
         ),
     )
+
+
+def _newer_release(snapshot: Snapshot, matrix: Matrix, lacks: tuple[_Lack, ...]) -> tuple[Fix, ...]:
+    """Return the step to the first release that offers all of these formats on these GPUs, where there is one."""
+    installed = numbers(consumer_version(snapshot, matrix, CT2) or "")
+    firsts = [_first_release(snapshot, matrix, lack, installed) for lack in lacks]
+    if not firsts or None in firsts:
+        return ()
+    release = ".".join(map(str, max(f for f in firsts if f)))
+    return (
+        Fix(
+            title=f"Or install {CT2} {release} or newer, which offers {listed(unique(x.compute_type for x in lacks))} "
+            "on this GPU",
+            applicability="unsafe",
+            commands=(pip_command(snapshot, f'"{CT2}>={release}"'),),
+        ),
+    )
+
+
+def _first_release(
+    snapshot: Snapshot, matrix: Matrix, lack: _Lack, installed: tuple[int, ...]
+) -> tuple[int, ...] | None:
+    platform = platform_of(snapshot)
+    offering = (
+        numbers(bound[1])
+        for fact in matrix.data.facts
+        if fact.subject == CT2
+        and isinstance(fact.claim, ComputeType)
+        and fact.claim.compute_type == lack.compute_type
+        and (not fact.when.platforms or platform in fact.when.platforms)
+        and _lack(fact, fact.claim, lack.gpus) is None
+        and (bound := _LOWER_BOUND.search(fact.when.versions))
+    )
+    return min((release for release in offering if release > installed), default=None)
 
 
 # --- GPD701 ----------------------------------------------------------------------------------------------------------

@@ -154,6 +154,19 @@ def other_judge(snapshot: Snapshot) -> NotApplicable | None:
     return None
 
 
+def container_of(snapshot: Snapshot) -> str | NotApplicable | Open:
+    """Return the kind of container that this process is in, or why no rule on containers has anything to judge."""
+    if is_assumed(snapshot):
+        return NotApplicable("judged for an assumed machine, not for this one")
+    match snapshot.host.container:
+        case Absent():
+            return NotApplicable("not in a container")
+        case Unknown(reason=reason):
+            return Open(f"nobody can tell whether this is a container: {reason}", "host")
+        case Present(value=kind):
+            return kind
+
+
 def has_driver(snapshot: Snapshot) -> bool:
     """Tell whether any part of an NVIDIA driver was seen, or assumed."""
     driver = snapshot.driver

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gpudoctor.rules.accident import works_by_accident
 from gpudoctor.rules.architectures import gpu_arch_unsupported, ptx_driver_too_old
+from gpudoctor.rules.audio import ffmpeg_program_missing
 from gpudoctor.rules.base import Rule
 from gpudoctor.rules.conflicts import conflicting_releases, python_without_wheels
 from gpudoctor.rules.container import container_no_gpu, wsl_libcuda
@@ -17,9 +18,11 @@ from gpudoctor.rules.family import torch_family_mismatch
 from gpudoctor.rules.gpu_state import fabric_manager, forward_compat, memory_errors
 from gpudoctor.rules.imports import executable_stack, import_fails, system_library_too_old, torchcodec_without_ffmpeg
 from gpudoctor.rules.internal import internal_error
-from gpudoctor.rules.libraries import unresolved_library, wrong_cuda_major, wrong_cudnn_major
+from gpudoctor.rules.libraries import unresolved_library
+from gpudoctor.rules.majors import wrong_cuda_major, wrong_cudnn_major
 from gpudoctor.rules.mixing import mixed_cuda_libraries, mixed_cudnn
 from gpudoctor.rules.models import compute_type_unsupported, gpu_memory
+from gpudoctor.rules.other_cuda import library_of_another_cuda
 from gpudoctor.rules.requirements import requirement_not_met
 from gpudoctor.rules.search_path import (
     empty_element,
@@ -53,6 +56,7 @@ RULES: tuple[Rule, ...] = (
     system_library_too_old,
     executable_stack,
     import_fails,
+    library_of_another_cuda,
     cpu_only_build,
     gpu_arch_unsupported,
     compute_type_unsupported,
@@ -74,6 +78,7 @@ RULES: tuple[Rule, ...] = (
     container_lost_gpu,
     gpu_memory,
     torchcodec_without_ffmpeg,
+    ffmpeg_program_missing,
     internal_error,
 )
 

@@ -12,9 +12,10 @@ from gpudoctor.matrix.index import Matrix, matches_version
 from gpudoctor.matrix.types import Provider
 from gpudoctor.model.fact import Present, value_of
 from gpudoctor.model.finding import Applicability, Fix
-from gpudoctor.model.snapshot import Distribution, Interpreter, Snapshot
-from gpudoctor.rules.misses import Group, Miss, tidy_path, unreached_folders
-from gpudoctor.rules.reading import consumer_version, is_installed, listed, major_of, numbers, unique
+from gpudoctor.model.snapshot import Distribution, Interpreter, Resolution, Snapshot
+from gpudoctor.rules.misses import Group, Miss, late_misses, tidy_path, unreached_folders
+from gpudoctor.rules.origins import cuda_major, other_cuda_of
+from gpudoctor.rules.reading import consumer_version, is_installed, listed, major_of, numbers, plain_name, unique
 
 BEFORE_START = "before the process starts; setting it inside Python with os.environ does nothing"
 
@@ -45,7 +46,8 @@ def elsewhere_fixes(snapshot: Snapshot, matrix: Matrix, group: Group, groups: Se
     One LD_LIBRARY_PATH for all that the consumer misses: two findings must not send the user through two rounds.
     """
     ours = [m for g in groups if g.consumer == group.consumer for m in g.misses if m.found]
-    here = (posixpath.dirname(tidy_path(m.found)) for m in ours if m.found)
+    fitting = (m.found for m in ours if m.found and not other_cuda_of(snapshot, matrix, m.resolution, m.found))
+    here = (posixpath.dirname(tidy_path(library)) for library in fitting)
     directories = unique((*here, *unreached_folders(snapshot, matrix, group.consumer)))
     by_hand = _path_fix(snapshot, group, directories)
     fixes = [*own_fixes(snapshot, by_hand.applicability), by_hand]
@@ -62,6 +64,8 @@ def elsewhere_fixes(snapshot: Snapshot, matrix: Matrix, group: Group, groups: Se
 def own_fixes(snapshot: Snapshot, applicability: Applicability) -> tuple[Fix, ...]:
     """Return what gpudoctor itself does about files that are there and not found."""
     interpreter = value_of(snapshot.interpreter)
+    if snapshot.binary is not None:
+        return (_native_fix(snapshot.binary, interpreter, applicability),)
     if interpreter is None or interpreter.secure_execution == Present(value=True):
         return ()
     python = shlex.quote(interpreter.executable)
@@ -75,8 +79,19 @@ def own_fixes(snapshot: Snapshot, applicability: Applicability) -> tuple[Fix, ..
     )
 
 
+def _native_fix(binary: str, interpreter: Interpreter | None, applicability: Applicability) -> Fix:
+    packages = f" --python {shlex.quote(interpreter.executable)}" if interpreter else ""
+    where = f"--binary {shlex.quote(binary)}{packages}"
+    return Fix(
+        title="Let gpudoctor make it find them, by links or a wrapper (`gpudoctor fix --undo` takes it back), "
+        "or start it with the right paths",
+        applicability=applicability,
+        commands=(f"gpudoctor fix {where} --apply", f"gpudoctor run {where} -- COMMAND"),
+    )
+
+
 def _path_fix(snapshot: Snapshot, group: Group, directories: tuple[str, ...]) -> Fix:
-    interpreter = value_of(snapshot.interpreter)
+    interpreter = value_of(snapshot.interpreter) if snapshot.binary is None else None
     if interpreter and interpreter.secure_execution == Present(value=True):
         return Fix(
             title="Start the program with an interpreter that has no set-user-id bit and no file capabilities: this "
@@ -84,7 +99,7 @@ def _path_fix(snapshot: Snapshot, group: Group, directories: tuple[str, ...]) ->
             applicability="display-only",
         )
     return Fix(
-        title=f"{'Or set' if interpreter else 'Set'} LD_LIBRARY_PATH {BEFORE_START}",
+        title=f"{'Or set' if interpreter or snapshot.binary else 'Set'} LD_LIBRARY_PATH {BEFORE_START}",
         applicability=_path_applicability(snapshot, interpreter, group, directories),
         commands=(export_command(directories),),
     )
@@ -114,12 +129,14 @@ def _has_preload_dlls(snapshot: Snapshot, matrix: Matrix) -> bool:
 
 def install_fixes(snapshot: Snapshot, matrix: Matrix, group: Group) -> tuple[Fix, ...]:
     """Return the ways out when the wanted major version is not installed."""
-    providers = unique(p for m in group.misses if (p := provider_of(snapshot, matrix, m)) is not None)
+    providers = _providers(snapshot, matrix, group)
     if not providers:
         return newer_release_fix(snapshot, matrix, group)
     if damaged := damaged_distribution(snapshot, matrix, group):
         return (reinstall_fix(snapshot, damaged.name, ""),)
-    wanted = [_requirement(p, group.misses) for p in providers]
+    late = late_misses(snapshot, matrix, group.consumer)
+    providers = unique((*providers, *(p for m in late if (p := provider_of(snapshot, matrix, m)) is not None)))
+    wanted = [_requirement(p, (*group.misses, *late)) for p in providers]
     commands = [pip_command(snapshot, " ".join(f'"{w}"' for w in wanted))]
     unseen = unique((*_unsearched(snapshot, group, providers), *unreached_folders(snapshot, matrix, group.consumer)))
     title = f"Install {listed(wanted, most=len(wanted))}"
@@ -139,7 +156,7 @@ def install_fixes(snapshot: Snapshot, matrix: Matrix, group: Group) -> tuple[Fix
 
 def _packages_fix(snapshot: Snapshot) -> tuple[Fix, ...]:
     interpreter = value_of(snapshot.interpreter)
-    if interpreter is None:
+    if interpreter is None or snapshot.binary is not None:
         return ()
     return (
         Fix(
@@ -190,26 +207,21 @@ def provider_of(snapshot: Snapshot, matrix: Matrix, miss: Miss) -> Provider | No
     return exact or (fitting[0] if len(fitting) == 1 else None)
 
 
-def cuda_major(snapshot: Snapshot, matrix: Matrix, consumer: str) -> str | None:
-    """Return the CUDA major that a consumer is built for: from its files, else from the libraries it asks for."""
-    build = snapshot.build(consumer)
-    if build and isinstance(build.cuda, Present) and numbers(build.cuda.value):
-        return str(numbers(build.cuda.value)[0])
-    for r in snapshot.resolutions:
-        name = r.soname
-        if r.consumer == consumer and r.family in ("cudart", "cublas", "nvrtc") and major_of(name):
-            return major_of(name)
-    version = consumer_version(snapshot, matrix, consumer)
-    for subject in _subjects(matrix, consumer):
-        for _, claim in matrix.facts(subject, NeedsLibrary, version):
-            if claim.library in ("cudart", "cublas"):
-                return claim.major
+def provided_for(matrix: Matrix, resolution: Resolution, cuda: str) -> str | None:
+    """Return the requirement that brings a library of the same name built for one CUDA major, if there is one."""
+    family, major = matrix.families.get(resolution.family), major_of(plain_name(resolution))
+    for provider in family.providers if family else ():
+        if provider.major == major and provider.cuda == cuda:
+            return provider.distribution + (provider.versions or "")
     return None
 
 
-def _subjects(matrix: Matrix, consumer: str) -> tuple[str, ...]:
-    known = matrix.consumers.get(consumer)
-    return known.distributions if known else (consumer,)
+def requirers_of(snapshot: Snapshot, distribution: str) -> tuple[str, ...]:
+    """Return the installed distributions that require another one by name."""
+    pattern = re.compile(rf"{re.escape(distribution)}(?![\w.-])", re.IGNORECASE)
+    return unique(
+        d.name for d in snapshot.distributions for line in d.requires if pattern.match(line) and "extra ==" not in line
+    )
 
 
 def _requirement(provider: Provider, misses: Iterable[Miss]) -> str:

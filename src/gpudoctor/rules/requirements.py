@@ -15,6 +15,7 @@ from gpudoctor.model.snapshot import Distribution, Interpreter, Snapshot
 from gpudoctor.rules.base import Rule
 from gpudoctor.rules.family import torch_family_mismatch
 from gpudoctor.rules.gpu_code import platform_of
+from gpudoctor.rules.markers import marker_holds
 from gpudoctor.rules.pages import packages as pages
 from gpudoctor.rules.reading import evidence, listed, numbers
 from gpudoctor.rules.releases import is_own_build
@@ -98,7 +99,8 @@ def _declared(snapshot: Snapshot, by: Distribution) -> Iterator[_Unmet]:
             missing = not _is_tolerated(snapshot, name)
         else:
             missing = not _meets(there, wanted) and not _is_harmless(name, wanted, there)
-        if missing and _applies(snapshot, match[3]):
+        # One that cannot be read alarms nobody.
+        if missing and marker_holds(snapshot, match[3], unreadable=False):
             yield _Unmet(by, name, wanted, value_of(there.version) if there else None)
 
 
@@ -150,32 +152,6 @@ def _is_harmless(name: str, wanted: str, there: Distribution) -> bool:
 def _python(snapshot: Snapshot) -> str | None:
     interpreter: Interpreter | None = value_of(snapshot.interpreter)
     return value_of(interpreter.version) if interpreter else None
-
-
-def _applies(snapshot: Snapshot, marker: str | None) -> bool:
-    """Tell whether a requirement's marker holds here; one that cannot be read does not, so that it alarms nobody."""
-    if not marker or not marker.strip():
-        return True
-    # Imported here: only a requirement that is not met comes this far.
-    from packaging.markers import InvalidMarker, Marker, UndefinedComparison, UndefinedEnvironmentName
-
-    python = _python(snapshot) or "3.11"
-    system = {"linux": "Linux", "macos": "Darwin", "windows": "Windows"}[snapshot.host.os]
-    environment = {
-        "platform_system": system,
-        "sys_platform": {"macos": "darwin", "windows": "win32"}.get(snapshot.host.os, "linux"),
-        "os_name": "nt" if snapshot.host.os == "windows" else "posix",
-        "platform_machine": snapshot.host.machine,
-        "python_version": ".".join(python.split(".")[:2]),
-        "python_full_version": python,
-        "implementation_name": "cpython",
-        "platform_python_implementation": "CPython",
-        "extra": "",
-    }
-    try:
-        return Marker(marker.strip()).evaluate(environment)
-    except (InvalidMarker, UndefinedComparison, UndefinedEnvironmentName):
-        return False
 
 
 # --- the finding -----------------------------------------------------------------------------------------------------

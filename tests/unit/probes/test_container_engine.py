@@ -49,3 +49,53 @@ def test_a_configuration_that_is_none_is_unknown(text: bytes) -> None:
 @pytest.mark.parametrize("text", [b"{}", b'{"runtimes": {}}', b'{"runtimes": {"nvidia": 1}}'])
 def test_a_configuration_without_the_runtime(text: bytes) -> None:
     assert isinstance(engine(**{DAEMON: text}).runtime, Absent)
+
+
+HOME = {"HOME": "/home/ann"}
+CONTEXT = {"/home/ann/.docker/config.json": b'{"auths": {"x": {}}, "currentContext": "desktop-linux"}'}
+
+
+@pytest.mark.parametrize(
+    ("files", "environ", "meant"),
+    [
+        (CONTEXT, HOME, True),
+        ({}, HOME, False),
+        ({}, {**HOME, "DOCKER_CONTEXT": "desktop-linux"}, True),
+        (CONTEXT, {**HOME, "DOCKER_CONTEXT": "default"}, False),
+        (CONTEXT, {**HOME, "DOCKER_HOST": "unix:///var/run/docker.sock"}, False),
+        ({"/home/ann/.docker/config.json": b'{"currentContext": "default"}'}, HOME, False),
+        ({"/home/ann/.docker/config.json": b"[" * 100_000}, HOME, False),
+        ({"/home/ann/.docker/config.json": b'["currentContext"]'}, HOME, False),
+        ({"/cfg/config.json": b'{"currentContext": "desktop-linux"}'}, {**HOME, "DOCKER_CONFIG": "/cfg"}, True),
+        (CONTEXT, {}, False),
+    ],
+)
+def test_whether_docker_means_docker_desktop(files: dict[str, bytes], environ: dict[str, str], meant: bool) -> None:
+    fact = probe_container_engine(MemorySystem({**DOCKER, **files}, environ=environ))
+    assert isinstance(fact, Present)
+    assert isinstance(fact.value.desktop, Present) is meant
+
+
+SNAP = {"/snap/bin/docker": b"x", "/usr/bin/nvidia-ctk": b"x", DAEMON: b'{"runtimes": {"nvidia": {"path": "x"}}}'}
+SNAP_DAEMON = "/var/snap/docker/current/config/daemon.json"
+
+
+def test_the_snap_of_docker_sees_nothing_of_the_hosts_toolkit() -> None:
+    fact = probe_container_engine(MemorySystem(SNAP))
+    assert isinstance(fact, Present)
+    assert isinstance(fact.value.toolkit, Absent)
+    assert isinstance(fact.value.runtime, Absent)
+
+
+def test_the_snap_that_configured_its_own() -> None:
+    runtime = "/snap/docker/current/usr/bin/nvidia-container-runtime"
+    own = f'{{"runtimes": {{"nvidia": {{"path": "{runtime}"}}}}}}'.encode()
+    fact = probe_container_engine(MemorySystem({**SNAP, SNAP_DAEMON: own}))
+    assert isinstance(fact, Present)
+    assert fact.value.toolkit == Present(runtime)
+
+
+def test_a_configuration_of_the_snap_that_cannot_be_read_is_unknown() -> None:
+    fact = probe_container_engine(MemorySystem({**SNAP, SNAP_DAEMON: b"{}"}, unreadable=(SNAP_DAEMON,)))
+    assert isinstance(fact, Present)
+    assert isinstance(fact.value.toolkit, Unknown)

@@ -69,6 +69,18 @@ def test_the_recorded_size_is_told_beside_the_real_one(tmp_path: Path) -> None:
     assert found["ctranslate2.libs/libcudnn-74a4c495.so.9.1.0"].recorded_bytes == Absent()
 
 
+def test_the_names_of_a_file_are_counted_where_it_was_changed(tmp_path: Path) -> None:
+    site, folder = tmp_path / "site", "nvidia/cudnn/lib"
+    record = f"{folder}/libcudnn.so.9,sha256=x,5\n{folder}/libcudnn_ops.so.9,sha256=y,77\n"
+    dist_info(site, "nvidia-cudnn-cu12", "9.1.0.70", record=record)
+    for name in ("libcudnn.so.9", "libcudnn_ops.so.9"):
+        write(site / folder / name, b"12345")
+        (tmp_path / f"cache-{name}").hardlink_to(site / folder / name)
+    found = probe(site)
+    assert found[f"{folder}/libcudnn.so.9"].links == 1
+    assert found[f"{folder}/libcudnn_ops.so.9"].links == 2
+
+
 def test_one_line_of_a_record() -> None:
     raw = b"a/x.so,sha256=1,10\r\nlib/a/x.so,sha256=2,20\na/x.so.1,sha256=3,30\nlast.so,,"
     asked = ("a/x.so", "lib/a/x.so", "a/x.so.1", "x.so", "last.so")

@@ -8,20 +8,24 @@ from gpudoctor.model.fact import Absent, Present, Unknown
 from gpudoctor.model.snapshot import ImportFault, Snapshot
 from unit.rules.builders import (
     BLIND,
+    CU13,
     CUBLAS,
     CUDNN,
     SITE,
     Parts,
     build,
     ct2_cublas,
+    ct2_cudnn9,
     ctranslate2,
     cublas12,
     cudnn9,
     dist,
     installed,
     interpreter,
+    lib,
     machine,
     replace,
+    search_path,
     torch,
     with_,
 )
@@ -100,7 +104,36 @@ def whisper(*others: str, requires: tuple[str, ...] = ("ctranslate2<5,>=4.0", "o
 
 NEWER_PYTHON = Present(interpreter(version=Present("3.13.1")))
 
+
+def cudnn_for(cuda: str, *companions: str) -> Snapshot:
+    """ctranslate2 4.6.0, built for CUDA 12, that gets the cuDNN 9 of one CUDA."""
+    found = with_(
+        machine(),
+        ctranslate2(),
+        cudnn9("9.19.0.56", owner=f"nvidia-cudnn-cu{cuda}"),
+        cublas12(),
+        ct2_cudnn9(CUDNN),
+        ct2_cublas(CUBLAS),
+        Parts(libraries=tuple(lib(f"{CU13}/{name}", "cublas", "13.1.0.3", "nvidia-cublas") for name in companions)),
+    )
+    return search_path(found, f"{CUDNN}:{CUBLAS}")
+
+
 PACKAGE_CASES: dict[str, dict[str, Snapshot]] = {
+    "GPD703": {
+        "fail": with_(machine(ffmpeg=Absent(("/usr/bin/ffmpeg",))), installed("openai-whisper==20250625")),
+        "pass": with_(machine(ffmpeg=Present("/usr/bin/ffmpeg")), installed("openai-whisper==20250625")),
+        "not-applicable": machine(ffmpeg=Absent()),
+        "open": with_(machine(ffmpeg=BLIND), installed("whisperx==3.4.2")),
+    },
+    "GPD210": {
+        "fail": cudnn_for("13"),
+        "pass": cudnn_for("12"),
+        "not-applicable": with_(machine(), ctranslate2("4.8.5"), ct2_cublas("/usr/lib")),
+        "open": with_(
+            machine(), ctranslate2("4.8.5"), ct2_cublas(None, outcome="unknown", reason="the cache cannot be read")
+        ),
+    },
     "GPD207": {
         "fail": replace(BARE_CT2, import_faults=(old_cxx(),)),
         "pass": RESOLVED,

@@ -244,3 +244,31 @@ class TestAdvice:
     def test_the_same_release_is_preferred(self) -> None:
         fix = only(with_(on(GTX_1080_TI), torch("2.8.0", "12.8")), "GPD302").fixes[0]
         assert '"torch==2.8.0+cu126"' in fix.commands[0]
+
+    def test_a_driver_too_old_for_this_cuda_gets_the_build_that_it_serves(self) -> None:
+        old = with_(on(RTX_4090, release="550.54.15", serves="12.4"), torch("2.11.0+cu130", "13.0"))
+        fixes = only(old, "GPD104").fixes
+        assert '--index-url https://download.pytorch.org/whl/cu126 "torch==2.11.0+cu126"' in fixes[1].commands[0]
+
+    def test_and_where_the_matrix_knows_none_it_says_so_without_a_command(self) -> None:
+        old = with_(on(RTX_4090, release="450.80.02", serves="11.0"), torch("2.11.0+cu130", "13.0"))
+        fixes = only(replace(old, gpus=Present((RTX_5090,))), "GPD104").fixes
+        assert fixes[-1].commands == ()
+        assert "torch" in fixes[-1].title
+
+    def test_ptx_that_the_driver_cannot_read_gets_the_release_that_it_can(self) -> None:
+        old = with_(on(H100, release="550.54.15", serves="12.4"), ctranslate2("4.8.5"))
+        (command,) = only(old, "GPD107").fixes[1].commands
+        assert "ctranslate2>=4.6.1,<4.6.3" in command
+
+    def test_what_a_build_without_code_misses_is_no_second_headline(self) -> None:
+        missing = with_(on(RTX_5090), ctranslate2("4.8.5"), torch("2.5.1", "12.4"), ct2_cublas(None))
+        torch_misses = replace(
+            missing, resolutions=(*missing.resolutions, answer("torch", "libcusparse.so.12", "cusparse"))
+        )
+        assert [(r, c) for r, _, c in verdicts(torch_misses, "GPD2", "GPD302")] == [
+            ("GPD201", "cuda-lib-not-loadable"),
+            ("GPD302", "gpu-arch-unsupported"),
+        ]
+        headline = next(f for f in judge(torch_misses, MATRIX).findings if f.rule == "GPD302")
+        assert any("libcusparse.so.12" in c for c in headline.consequences)

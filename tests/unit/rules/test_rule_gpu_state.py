@@ -8,7 +8,7 @@ from gpudoctor.matrix.load import load_matrix
 from gpudoctor.model.fact import Absent, Present, Unknown
 from gpudoctor.model.snapshot import CudaDriverProbe, Fabric, Snapshot
 from gpudoctor.rules.engine import judge
-from unit.rules.builders import ABSENT, cuda_says, driver, driver_file, gpu, host, machine, refusing, replace
+from unit.rules.builders import ABSENT, BLIND, cuda_says, driver, driver_file, gpu, host, machine, refusing, replace
 from unit.rules.gpu_cases import DOCKER, H100, IN_PROGRESS, compat, engine, fabric
 
 MATRIX = load_matrix()
@@ -102,6 +102,23 @@ class TestContainers:
 
     def test_without_the_toolkit_it_is_a_note(self) -> None:
         assert found(machine(host=host(container_engine=engine()))) == [("GPD603", "note", "container-toolkit-missing")]
+
+    def test_docker_desktop_has_no_gpu_although_the_toolkit_is_there(self) -> None:
+        desktop = engine(toolkit=Present("/usr/bin/nvidia-ctk"), desktop=Present("/home/user/.docker/config.json"))
+        (finding,) = judge(machine(host=host(container_engine=desktop)), MATRIX).findings
+        assert (finding.rule, finding.level, finding.cause) == ("GPD603", "note", "driver-not-visible-to-docker")
+        assert "docker context use default" in finding.fixes[0].commands
+
+    def test_a_snap_without_a_runtime_of_its_own(self) -> None:
+        (finding,) = judge(machine(host=host(container_engine=engine(program="/snap/bin/docker"))), MATRIX).findings
+        assert (finding.rule, finding.level, finding.cause) == ("GPD603", "note", "driver-not-visible-to-docker")
+        assert "snap" in finding.message
+
+    def test_a_snap_that_cannot_be_looked_into_is_open(self) -> None:
+        blind = engine(program="/snap/bin/docker", toolkit=BLIND, runtime=BLIND)
+        verdict = judge(machine(host=host(container_engine=blind)), MATRIX)
+        assert verdict.findings == ()
+        assert [q.rule for q in verdict.open] == ["GPD603"]
 
     def test_in_a_container_the_host_is_not_judged(self) -> None:
         inside = host(container=DOCKER, container_engine=engine())

@@ -159,7 +159,7 @@ class TestWhatTheRealLoaderAnswers:
     def test_what_is_never_reached_is_no_open_question_of_its_own(self) -> None:
         late = answer(
             "ctranslate2",
-            "libcudnn_heuristic.so.{shim}",
+            "libcudnn_heuristic.so.9",
             "cudnn",
             outcome="unknown",
             reason="not reached: libcudnn_graph.so.9, which opens it, is not loaded",
@@ -167,7 +167,7 @@ class TestWhatTheRealLoaderAnswers:
         result = verdict(with_(OFF_PATH, Parts(resolutions=(late,))))
         assert result.open == ()
         assert any(
-            "libcudnn_heuristic.so can be judged only after" in c for f in result.findings for c in f.consequences
+            "libcudnn_heuristic.so.9 can be judged only after" in c for f in result.findings for c in f.consequences
         )
 
     def test_but_it_is_where_nothing_else_is_wrong(self) -> None:
@@ -574,6 +574,18 @@ class TestOnnxruntime:
     def test_preload_dlls_is_offered_where_it_exists(self, version: str, offered: bool) -> None:
         found = verdict(with_(machine(), onnxruntime_gpu(version), cublas12(), cudnn9())).findings
         assert any("preload_dlls" in fix.title for f in found for fix in f.fixes) == offered
+
+    def test_what_it_will_miss_next_is_installed_in_the_same_round(self) -> None:
+        first = answer("onnxruntime", "libcublasLt.so.12", "cublas", link="needed")
+        late = answer(
+            "onnxruntime", "libcudnn.so.9", "cudnn", outcome="unknown", reason="not reached: libcublasLt.so.12"
+        )
+        bare = with_(machine(), onnxruntime_gpu())
+        assert '"nvidia-cublas-cu12" "nvidia-cudnn-cu12>=9,<10"' in commands(
+            only(replace(bare, resolutions=(first, late)))
+        )
+        there = with_(bare, cudnn9())
+        assert "nvidia-cudnn-cu12" not in commands(only(replace(there, resolutions=(first, late))))
 
 
 class TestIgnoredVariable:

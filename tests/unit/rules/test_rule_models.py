@@ -60,6 +60,15 @@ class TestComputeTypes:
         assert "int8" in only(with_(on(GTX_1080_TI), ctranslate2("4.8.5")), "GPD303").fixes[0].commands[0]
         assert "float32" in only(with_(on(P100), ctranslate2("4.8.5")), "GPD303").fixes[0].commands[0]
 
+    def test_the_newer_release_that_offers_it_and_the_best_format_until_then(self) -> None:
+        best, newer = only(with_(on(RTX_5090), ctranslate2("4.6.0")), "GPD303").fixes
+        assert 'compute_type="float16"' in best.commands[0]
+        assert '"ctranslate2>=4.7"' in newer.commands[0]
+
+    def test_no_release_gives_an_old_card_what_it_lacks(self) -> None:
+        (fix,) = only(with_(on(GTX_1080_TI), ctranslate2("4.6.0")), "GPD303").fixes
+        assert 'compute_type="int8"' in fix.commands[0]
+
 
 class TestMemory:
     @pytest.mark.parametrize(

@@ -130,6 +130,18 @@ class TestTorchFamily:
         (found,) = judge(seen, MATRIX, select=("GPD104", "GPD402")).findings
         assert "torch 2.11.0 and torchaudio 2.11.0 use" in found.message
 
+    def test_a_torch_of_another_cuda_than_its_family_is_one_headline_with_its_driver(self) -> None:
+        seen = replace(family("2.11.0+cu126", "12.6", ("2.11.0+cu130", "13.0")), driver=assumed_driver("550.54.15"))
+        (found,) = judge(seen, MATRIX, select=("GPD104", "GPD402")).findings
+        assert found.rule == "GPD402"
+        assert any("which torch 2.11.0+cu130 uses" in c for c in found.consequences)
+        assert "whl/cu126" in commands(found)
+
+    def test_but_not_where_neither_of_the_two_cudas_is_served(self) -> None:
+        seen = replace(family("2.11.0+cu130", "13.0", ("2.15.0", "13.2")), driver=assumed_driver("550.54.15"))
+        verdict = judge(seen, MATRIX, select=("GPD104", "GPD402"))
+        assert [f.rule for f in verdict.findings] == ["GPD104", "GPD402"]
+
 
 class TestConflicts:
     def test_numpy_2_beside_an_old_torch(self) -> None:
@@ -243,6 +255,21 @@ class TestChangedFiles:
         owners = ("nvidia-cudnn-cu12", "nvidia-cudnn-cu13")
         seen = replace(changed_cudnn(77), shared_files=shared(owners, "nvidia-cudnn-cu13"))
         assert findings("GPD406", seen) == []
+
+    def test_a_file_that_other_environments_share_was_changed_for_them_all(self) -> None:
+        seen = changed_cudnn(77)
+        linked = replace(seen, libraries=tuple(replace(x, links=3) for x in seen.libraries))
+        found = only("GPD406", linked)
+        assert any("every environment" in c for c in found.consequences)
+        assert any("uv cache clean" in f.commands for f in found.fixes)
+        alone = only("GPD406", seen)
+        assert not any("every environment" in c for c in alone.consequences)
+        assert len(alone.fixes) == 1
+
+    def test_hard_links_alone_are_how_installers_save_space(self) -> None:
+        seen = changed_cudnn(1 << 20)
+        linked = replace(seen, libraries=tuple(replace(x, links=9) for x in seen.libraries))
+        assert findings("GPD406", linked) == []
 
 
 def test_a_folder_that_was_not_read_whole_is_open() -> None:

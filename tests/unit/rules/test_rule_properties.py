@@ -48,6 +48,7 @@ names = st.sampled_from(
         "nvidia-cudnn-cu12",
         "nvidia-cudnn-cu13",
         "whisperx",
+        "openai-whisper",
         "pip",
     ]
 )
@@ -240,6 +241,7 @@ def snapshots(draw: st.DrawFn) -> model.Snapshot:
         gpus=draw(fact(st.lists(gpus, max_size=3).map(tuple))),
         models=tuple(draw(st.lists(planned, max_size=2))),
         redacted=draw(st.booleans()),
+        ffmpeg=draw(fact(paths)),
         interpreter=draw(st.sampled_from([Present(odd), Absent(), Unknown("no")])),
         distributions=tuple(draw(st.lists(distributions, max_size=4))),
         builds=tuple(draw(st.lists(builds, max_size=3))),

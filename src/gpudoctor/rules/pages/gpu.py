@@ -119,7 +119,7 @@ or a warning where CTranslate2 takes another one in its place.""",
     why="""
 float16 needs compute capability 7.0, int8 needs 6.1. An explicit `compute_type` that the GPU lacks raises “Requested
 float16 compute type, but the target device or backend do not support efficient float16 computation”. On Blackwell
-(12.0), int8 fails in cuBLAS with releases before 4.6.2.""",
+(12.0), int8 fails in cuBLAS before release 4.6.2, is switched off from 4.6.2 on, and works again from 4.7 on.""",
     known="The release of CTranslate2, the GPU's compute capability, and the matrix.",
     todo="Leave `compute_type` at its default, or name one that the finding lists (`--compute_type` of whisperX).",
     sources=(_QUANTIZATION, "OpenNMT/CTranslate2#1865"),
@@ -147,12 +147,23 @@ A host with Docker, an NVIDIA GPU and its driver, and without the NVIDIA Contain
 GPU. A note, for programs outside containers are not concerned; a warning when Docker's configuration names a runtime
 “nvidia” that is not installed.""",
     why="""
-Docker does not bring the toolkit. `docker run --gpus all` then fails with “could not select device driver”.""",
+Docker does not bring the toolkit. `docker run --gpus all` then fails with “could not select device driver”. Docker
+Desktop on Linux runs its containers in a virtual machine without a GPU. The snap of Docker sees no file of the host's
+toolkit: it brings its own, and configures it when it finds the driver.""",
     known="""
 The programs `docker`, `nvidia-container-runtime`, `nvidia-container-runtime-hook` and `nvidia-ctk` in the usual
-folders, `/etc/docker/daemon.json` and `/etc/cdi`. Docker itself is not asked. Inside a container GPD601 judges.""",
-    todo="Install the toolkit, run `sudo nvidia-ctk runtime configure --runtime=docker`, restart Docker.",
-    sources=("https://docs.nvidia.com/datacenter/cloud-native/container-toolkit/latest/install-guide.html",),
+folders, `/etc/docker/daemon.json` (of a snap: `/var/snap/docker/current/config/daemon.json`), `/etc/cdi`, and the
+context that `~/.docker/config.json` names. Docker itself is not asked; a rootless one is not told from a plain one.
+Inside a container GPD601 judges.""",
+    todo="""
+Install the toolkit, run `sudo nvidia-ctk runtime configure --runtime=docker`, restart Docker. Away from Docker Desktop:
+`docker context use default`.""",
+    sources=(
+        "https://docs.nvidia.com/datacenter/cloud-native/container-toolkit/latest/install-guide.html",
+        "docker/roadmap#497",
+        "canonical/docker-snap#148",
+        "canonical/docker-snap#161",
+    ),
 )
 
 GPD604 = page(

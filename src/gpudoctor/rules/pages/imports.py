@@ -1,4 +1,4 @@
-"""Pages of GPD207, GPD208, GPD209 and GPD702."""
+"""Pages of GPD207, GPD208, GPD209, GPD702 and GPD703."""
 
 from __future__ import annotations
 
@@ -68,4 +68,26 @@ pairing of torchcodec with torch is GPD402's.""",
 Install an FFmpeg with shared libraries: the distribution's `ffmpeg` package, or conda-forge's in the environment. With
 pyannote.audio 4 you can also hand over the samples instead of a path.""",
     sources=("https://github.com/pytorch/torchcodec?tab=readme-ov-file#installing-torchcodec",),
+)
+
+GPD703 = page(
+    finds="""
+openai-whisper, whisperX or whisper-timestamped without the program `ffmpeg` on PATH. A warning: they start it for every
+audio file, and only samples that are handed over in memory work without it.""",
+    why="""
+No wheel brings the program. A slim container image has none; a service, a notebook server or a desktop shortcut starts
+with another PATH than the shell where `ffmpeg -version` works. faster-whisper decodes with the libraries inside PyAV
+and needs no program.""",
+    known="""
+The folders of PATH as the judged process will have it (`--env PATH=…`, `--env-file`), and the environment's own `bin`.
+The program is not started. Beside a package that brings one of its own (static-ffmpeg, imageio-ffmpeg), and on Windows,
+nothing is said. Whether a certain file can be decoded is not judged.""",
+    todo="""
+Install the distribution's `ffmpeg` package, or conda-forge's in the environment; name its folder in the PATH of the
+service (`Environment=PATH=…` in a unit file).""",
+    sources=(
+        "https://github.com/openai/whisper#setup",
+        "https://github.com/m-bain/whisperX#setup-%EF%B8%8F",
+        "myshell-ai/OpenVoice#94",
+    ),
 )

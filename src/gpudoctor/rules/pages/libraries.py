@@ -1,4 +1,4 @@
-"""Pages of GPD201 to GPD206."""
+"""Pages of GPD201 to GPD206 and GPD210."""
 
 from __future__ import annotations
 
@@ -88,10 +88,11 @@ GPD205 = page(
     finds="""
 Parts of two CUDA toolkit releases in one process: cuBLAS with another release's cuBLASLt, or cuSPARSE with an
 older nvJitLink. An error when the linker refuses (`undefined symbol: __nvJitLink…`), a warning when they load all
-the same.""",
+the same. A note where whole libraries (cuBLAS, cuFFT, …) come out of two toolkits of one CUDA major.""",
     why="""
-A toolkit under `/usr/local/cuda` in `LD_LIBRARY_PATH`, next to wheels of another release; or wheels of different
-releases after a partial upgrade.""",
+A toolkit under `/usr/local/cuda` in `LD_LIBRARY_PATH`, next to wheels of another release; wheels of different
+releases after a partial upgrade; or two toolkits, each of which lacks what the other has. That two toolkits are
+installed is no finding: only that one program gets libraries out of both.""",
     known="The file that each part resolves to, its release, and the symbols that it needs from the others.",
     todo="""
 Take the toolkit's folder out of `LD_LIBRARY_PATH` for this program: the wheels need no toolkit. Or bring the
@@ -113,4 +114,28 @@ order, or with the release that no longer imports torch.""",
 Make the consumer independent: put the folder into `LD_LIBRARY_PATH` before the process starts. Or import torch
 first, everywhere, on purpose.""",
     sources=(_DLOPEN, "https://onnxruntime.ai/docs/execution-providers/CUDA-ExecutionProvider.html"),
+)
+
+GPD210 = page(
+    finds="""
+A library with the right name that is built for another CUDA: cuDNN for CUDA 13 under a program built for CUDA 12. An
+error where the driver does not serve that CUDA; a warning where cuDNN will miss libraries of it; a note where it may
+well work.""",
+    why="""
+`libcudnn.so.9`, `libcurand.so.10` and `libnccl.so.2` are called the same for CUDA 12 and 13, so the loader cannot tell
+them apart. nvidia-cudnn-cu13 came with a newer torch, or was installed in place of nvidia-cudnn-cu12; or the folder of
+another toolkit comes first in `LD_LIBRARY_PATH`. Such a library holds a CUDA runtime of its own, which wants a driver
+for its CUDA, and opens its own cuBLAS and NVRTC.""",
+    known="""
+The CUDA that the program is built for, and that of the library by the name of its package (`-cu13`), of its folder
+(`nvidia/cu13/lib`) or of the toolkit that it lies in. A cuDNN of the system or of conda says nothing of the kind and is
+not judged.""",
+    todo="""
+Install the package for the program's own CUDA (`nvidia-cudnn-cu12`), in an environment where nobody needs the other:
+both write the same files.""",
+    sources=(
+        "https://docs.nvidia.com/deeplearning/cudnn/backend/latest/reference/support-matrix.html",
+        "jianchang512/stt#130",
+        "nvidia-cudnn-cu13==9.19.0.56: libcudnn_engines_precompiled.so.9 opens libcublasLt.so.13 and libnvrtc.so.13",
+    ),
 )

@@ -78,11 +78,14 @@ A GPU library whose size is not the one that its package recorded when it was in
 be of another release than everything says, it may be cut short.""",
     why="""
 Somebody copied a library of another release over it, a tool stripped or patched it, a download or a disk was full, or
-an environment that shares its files with others by hard links was changed in place: then every one of them has it.""",
+an environment that shares its files with others by hard links (uv's way) was changed in place: then every one of them
+has it, and the installer's cache too, which hands it to the next one.""",
     known="""
 The sizes on disk and those in each package's RECORD, for the libraries that NVIDIA's packages and the consumers bring.
 Contents are not read: a change that keeps the size is not seen, except by `--deep`. Files that two packages both
-write are GPD401's.""",
-    todo="Install the package anew, without the installer's cache.",
+write are GPD401's. Hard links as such are no fault and no finding: only a changed file's links are told.""",
+    todo="""
+Install the package anew, without the installer's cache; where the file is hard linked, clear the cache, and do the same
+in the other environments.""",
     sources=("https://packaging.python.org/en/latest/specifications/recording-installed-packages/#the-record-file",),
 )
