@@ -116,11 +116,18 @@ def _consumer_area(name: str, report: Report, snapshot: Snapshot) -> Area:
     rows = tuple(r for r in snapshot.resolutions if r.consumer == name)
     verdict = _worst(findings, report)
     unknown = next((r for r in rows if r.outcome == "unknown"), None)
-    if verdict in ("ok", "note") and unknown is not None:
+    if verdict in ("ok", "note") and (unknown is not None or any(_is_lost_perhaps(r) for r in rows)):
         verdict = "open"
+    text = _consumer_text(findings, rows, unknown)
+    if snapshot.binary is not None:  # no metadata tells the release of a native program
+        return Area(name, verdict, text)
     build = snapshot.build(name)
     version = (value_of(build.version) if build else None) or "?"
-    return Area(name, verdict, f"{version}: {_consumer_text(findings, rows, unknown)}")
+    return Area(name, verdict, f"{version}: {text}")
+
+
+def _is_lost_perhaps(row: Resolution) -> bool:
+    return row.assumed and row.outcome == "absent"
 
 
 def _consumer_text(findings: tuple[Finding, ...], rows: tuple[Resolution, ...], unknown: Resolution | None) -> str:
@@ -130,7 +137,9 @@ def _consumer_text(findings: tuple[Finding, ...], rows: tuple[Resolution, ...], 
     if unknown is not None:
         return f"not judged: {unknown.reason or 'could not look'}"
     present = {r.role for r in rows if r.outcome == "present"}
-    return f"{len(present)} GPU librar{'y resolves' if len(present) == 1 else 'ies resolve'}"
+    lost = sum(_is_lost_perhaps(r) for r in rows)
+    perhaps = f", {lost} that it may open {'is' if lost == 1 else 'are'} nowhere" if lost else ""
+    return f"{len(present)} GPU librar{'y resolves' if len(present) == 1 else 'ies resolve'}{perhaps}"
 
 
 def _troubles(bad: list[Finding]) -> tuple[str, ...]:
@@ -146,7 +155,7 @@ def _troubles(bad: list[Finding]) -> tuple[str, ...]:
 def _idle_areas(judged: tuple[str, ...], snapshot: Snapshot) -> tuple[Area, ...]:
     """Consumers that are installed but open no GPU library: CPU builds, or ones nobody could emulate."""
     areas = []
-    for build in snapshot.builds:
+    for build in snapshot.builds if snapshot.binary is None else ():
         if build.package in judged or build.package not in ("ctranslate2", "torch", "onnxruntime", "torchcodec"):
             continue
         version = value_of(build.version) or "?"

@@ -105,6 +105,8 @@ def _resolution(canvas: Canvas, resolution: Resolution, *, indent: int, verbose:
     word, style = {"present": ("ok", "green"), "absent": ("FAIL", "bold red"), "unknown": ("?", "magenta")}[
         resolution.outcome
     ]
+    if resolution.assumed and resolution.outcome == "absent":
+        word, style = "none", "yellow"  # whether anybody misses it is not known
     where = resolution.path or resolution.reason or ""
     via = f"  [{resolution.found_via}]" if resolution.found_via else ""
     canvas.line((f"{word:<6}", style), (resolution.soname, "bold"), indent=indent)
