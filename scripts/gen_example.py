@@ -31,7 +31,15 @@ def example(environment: Path) -> str:
         encoding="utf-8",
         check=False,
     )
-    return done.stdout.replace(str(environment), SHOWN_AS)
+    return shortened(done.stdout.replace(str(environment), SHOWN_AS))
+
+
+def shortened(report: str) -> str:
+    """Return a report with its first finding only, and the heading of each other one."""
+    *parts, counts = report.strip().split("\n\n")
+    title, areas, first, *others = parts
+    rest = ("\n".join([*other.splitlines()[:2], "    […]"]) for other in others)
+    return "\n\n".join((title, areas, first, *rest, counts))
 
 
 def render(readme: str, environment: Path) -> str:

@@ -62,9 +62,10 @@ def start_from_node(env: Path, program: Path) -> dict[str, object]:
     """Start the program as a Node service does: with the README's own example."""
     readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
     script = readme.split("<!-- node-example", 1)[1].split("```js\n", 1)[1].split("```", 1)[0]
+    (spawn := program.with_name("spawn.js")).write_text(script, encoding="utf-8")
     node = need_program("node", "nodejs")
     done = subprocess.run(
-        [node, "-e", script, env / "bin/python", program],
+        [node, spawn, env / "bin/python", program],
         env=clean_environment(),
         capture_output=True,
         text=True,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from importlib import import_module
+from inspect import cleandoc
 from io import StringIO, TextIOWrapper
 from typing import TYPE_CHECKING, Annotated, TextIO
 
@@ -90,6 +91,7 @@ def run(arguments: list[str] | None = None) -> int:
     _accept_any_text()
     arguments = sys.argv[1:] if arguments is None else arguments
     command = typer.main.get_command(build_app(_named(arguments)))
+    _reflow(command)
     try:
         result = command.main(args=arguments, prog_name="gpudoctor", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -108,6 +110,21 @@ def run(arguments: list[str] | None = None) -> int:
     return result if isinstance(result, int) else 0
 
 
+def _reflow(command: click.Command) -> None:
+    """Let the terminal break the lines of a help text's paragraphs; examples, which are indented, keep their own."""
+    if command.help:
+        parts = cleandoc(command.help).split("\n\n")
+        command.help = "\n\n".join(_reflowed(part) for part in parts).replace("\n\n  ", "\n  ")
+    for subcommand in getattr(command, "commands", {}).values():
+        _reflow(subcommand)
+
+
+def _reflowed(paragraph: str) -> str:
+    lines = paragraph.split("\n")
+    indented = any(line.startswith(" ") for line in lines)
+    return paragraph if indented else " ".join(lines)
+
+
 def _accept_any_text() -> None:
     """Let a terminal that lacks a character get it as an escape: `--help` and names from outside hold any."""
     for stream in (sys.stdout, sys.stderr):
@@ -121,9 +138,16 @@ def _wrong_usage(error: click.ClickException) -> int:
 
     told = StringIO()
     error.show(file=told)
+    if "extra argument" in error.message and _takes_python(error):
+        told.write("The environment to judge is named with --python.\n")
     for line in told.getvalue().rstrip("\n").split("\n"):
         _complain(f"{visible(line)}\n")
     return EXIT_USAGE
+
+
+def _takes_python(error: click.ClickException) -> bool:
+    context = getattr(error, "ctx", None)
+    return context is not None and any("--python" in parameter.opts for parameter in context.command.params)
 
 
 def _complain(text: str) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gpudoctor.cli.common import (
     OUTPUT,
+    VERDICT,
     AnchorOption,
     AssumeDriverOption,
     AssumeGpuOption,
@@ -17,15 +18,18 @@ from gpudoctor.cli.common import (
     ColorOption,
     EnvFileOption,
     EnvOption,
-    FailOn,
+    FailOnOption,
     Format,
     FormatOption,
     ForOption,
+    IgnoreOption,
     MatrixOption,
     ModelOption,
     OutputOption,
     PythonOption,
+    SelectOption,
     SnapshotOption,
+    StrictOption,
     VerboseOption,
     rendering,
     request_for,
@@ -45,8 +49,6 @@ if TYPE_CHECKING:
     from gpudoctor.model.finding import Report
     from gpudoctor.model.snapshot import Snapshot
     from gpudoctor.rules.base import Rule
-
-VERDICT = "Verdict"
 
 
 def check(
@@ -73,30 +75,10 @@ def check(
             rich_help_panel=VERDICT,
         ),
     ] = False,
-    fail_on: Annotated[
-        Optional[FailOn],  # noqa: UP045 - typer reads it at run time
-        typer.Option(
-            "--fail-on", help="Least level that gives exit status 1. Default: error.", rich_help_panel=VERDICT
-        ),
-    ] = None,
-    strict: Annotated[
-        Optional[bool],  # noqa: UP045 - typer reads it at run time
-        typer.Option(
-            "--strict/--no-strict",
-            help="Exit status 3 when something could not be judged. Default: no.",
-            rich_help_panel=VERDICT,
-        ),
-    ] = None,
-    select: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--select", metavar="ID", help="Only these rules; GPD2 selects a family.", rich_help_panel=VERDICT
-        ),
-    ] = None,
-    ignore: Annotated[
-        list[str] | None,
-        typer.Option("--ignore", metavar="ID", help="Leave out these rules.", rich_help_panel=VERDICT),
-    ] = None,
+    fail_on: FailOnOption = None,
+    strict: StrictOption = None,
+    select: SelectOption = None,
+    ignore: IgnoreOption = None,
     config: ConfigOption = None,
     no_config: NoConfigOption = False,
     report_format: FormatOption = Format.TEXT,

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
+from gpudoctor.cli.complete import complete_consumer, complete_rule
+
 if TYPE_CHECKING:
     from gpudoctor.matrix.index import Matrix
     from gpudoctor.model.snapshot import Snapshot
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
 TARGET = "What is judged"
 ASSUME = "Judging for another machine"
+VERDICT = "Verdict"
 OUTPUT = "Output"
 
 
@@ -70,6 +73,7 @@ ForOption = Annotated[
         metavar="CONSUMER",
         help="Judge only this consumer (ctranslate2, torch, onnxruntime, torchcodec). Repeatable. "
         "Default: all that are installed.",
+        autocompletion=complete_consumer,
         rich_help_panel=TARGET,
     ),
 ]
@@ -143,6 +147,38 @@ MatrixOption = Annotated[
         metavar="FILE",
         help="Add the facts of this YAML file to the compatibility matrix.",
         rich_help_panel=ASSUME,
+    ),
+]
+FailOnOption = Annotated[
+    FailOn | None,
+    typer.Option("--fail-on", help="Least level that gives exit status 1. Default: error.", rich_help_panel=VERDICT),
+]
+StrictOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--strict/--no-strict",
+        help="Exit status 3 when something could not be judged. Default: no.",
+        rich_help_panel=VERDICT,
+    ),
+]
+SelectOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--select",
+        metavar="ID",
+        help="Only these rules; GPD2 selects a family. Repeatable.",
+        rich_help_panel=VERDICT,
+        autocompletion=complete_rule,
+    ),
+]
+IgnoreOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--ignore",
+        metavar="ID",
+        help="Leave out these rules. Repeatable.",
+        rich_help_panel=VERDICT,
+        autocompletion=complete_rule,
     ),
 ]
 FormatOption = Annotated[

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,11 +15,14 @@ from gpudoctor.cli.common import (
     AssumeGpuOption,
     Color,
     ColorOption,
-    FailOn,
+    FailOnOption,
     Format,
     FormatOption,
+    IgnoreOption,
     MatrixOption,
     OutputOption,
+    SelectOption,
+    StrictOption,
     VerboseOption,
     rendering,
 )
@@ -30,8 +33,6 @@ if TYPE_CHECKING:
     from gpudoctor.lint.judge import LintResult
     from gpudoctor.lint.target import Target
     from gpudoctor.model.finding import Report
-
-VERDICT = "Verdict"
 
 
 class Platform(str, Enum):
@@ -63,30 +64,10 @@ def lint(
         Platform, typer.Option("--platform", help="Judge for this platform.", rich_help_panel=ASSUME)
     ] = Platform.LINUX,
     matrix_file: MatrixOption = None,
-    fail_on: Annotated[
-        Optional[FailOn],  # noqa: UP045 - typer reads it at run time
-        typer.Option(
-            "--fail-on", help="Least level that gives exit status 1. Default: error.", rich_help_panel=VERDICT
-        ),
-    ] = None,
-    strict: Annotated[
-        Optional[bool],  # noqa: UP045 - typer reads it at run time
-        typer.Option(
-            "--strict/--no-strict",
-            help="Exit status 3 when something could not be judged. Default: no.",
-            rich_help_panel=VERDICT,
-        ),
-    ] = None,
-    select: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--select", metavar="ID", help="Only these rules; GPD2 selects a family.", rich_help_panel=VERDICT
-        ),
-    ] = None,
-    ignore: Annotated[
-        list[str] | None,
-        typer.Option("--ignore", metavar="ID", help="Leave out these rules.", rich_help_panel=VERDICT),
-    ] = None,
+    fail_on: FailOnOption = None,
+    strict: StrictOption = None,
+    select: SelectOption = None,
+    ignore: IgnoreOption = None,
     config: ConfigOption = None,
     no_config: NoConfigOption = False,
     report_format: FormatOption = Format.TEXT,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gpudoctor.cli.common import Color, ColorOption, emit, rendering
+from gpudoctor.cli.complete import complete_rule
 
 if TYPE_CHECKING:
     from gpudoctor.rules.base import Rule
@@ -26,12 +27,23 @@ def every_rule() -> tuple[Rule, ...]:
 
 
 def rule(
-    rule_id: Annotated[str | None, typer.Argument(metavar="ID", help="Rule id or name, such as GPD201.")] = None,
+    rule_id: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="ID",
+            help="Rule id or name, such as GPD201; or a cause, as findings name it.",
+            autocompletion=complete_rule,
+        ),
+    ] = None,
     color: ColorOption = Color.AUTO,
 ) -> int:
     """Explain a rule: what it finds, why that happens, how gpudoctor knows, what to do. Without ID: list them all.
 
-    Example: gpudoctor rule GPD201
+    A cause, as findings and `gpudoctor explain` name it, is explained too, with the rules that can tell it.
+
+    Examples:
+      gpudoctor rule GPD201
+      gpudoctor rule cudnn-not-loadable
     """
     from gpudoctor.report.text import render_rule_list, render_rule_page
     from gpudoctor.rules.registry import find_rule
@@ -42,9 +54,23 @@ def rule(
         emit(render_rule_list(every, colored=colored, width=width, ascii_only=ascii_only), None)
         return 0
     found = find_rule(rule_id, every)
-    if found is None:
+    if found is not None:
+        emit(render_rule_page(found, colored=colored, width=width, ascii_only=ascii_only), None)
+        return 0
+    cause, deciding = rule_id.strip().lower(), tuple(r for r in every if rule_id.strip().lower() in r.causes)
+    meaning = _meaning(cause)
+    if not deciding and meaning is None:
         from gpudoctor.model.errors import UsageError
 
-        raise UsageError(f"no rule {rule_id!r}; `gpudoctor rule` lists them all")
-    emit(render_rule_page(found, colored=colored, width=width, ascii_only=ascii_only), None)
+        raise UsageError(f"no rule or cause {rule_id!r}; `gpudoctor rule` lists the rules")
+    head = f"cause {cause}: {meaning or 'see its rules'}\n\n"
+    emit(head + render_rule_list(deciding, colored=colored, width=width, ascii_only=ascii_only), None)
     return 0
+
+
+def _meaning(cause: str) -> str | None:
+    """Return what a cause is in words, without the parts that only a log could fill in; None for an unknown one."""
+    from gpudoctor.explain.advice import Adviser
+    from gpudoctor.explain.catalogue import load_catalogue
+
+    return Adviser(load_catalogue(), None).meaning(cause)

@@ -20,8 +20,9 @@ _PLACE = re.compile(r"\{(?:(?P<table>[a-z_-]{1,40}):)?(?P<part>[a-z_]{1,40})(?:\
 _PLAIN_PART = re.compile(r"[\w.+~/:=@-]{1,120}\Z")
 # The two first causes are told apart by so little that the log does not decide.
 _CLOSE = 0.75
+_OR = "Or "
 _NOTHING = (
-    "Nothing in these {lines} lines is a message of the GPU stack that gpudoctor knows. If it should be one, send the "
+    "Nothing in {lines} is a message of the GPU stack that gpudoctor knows. If it should be one, send the "
     "whole output from the start of the program to the first error, what you ran, and the output of "
     "`gpudoctor snapshot` (it masks names): a log often begins too late."
 )
@@ -72,18 +73,32 @@ class Adviser:
         return Advice(
             meaning,
             self._fill(not_this, parts) if not_this else None,
-            tuple(fix for way in own.fixes if (fix := self._fix(way, parts)) is not None),
+            self._fixes(own, parts),
             own.rules,
             parts,
         )
 
+    def meaning(self, cause: str) -> str | None:
+        """Return what a cause is in words, for no log in particular; None for an unknown one."""
+        known = self._causes.get(cause)
+        return self._fill(known.explanation, {}) if known else None
+
     def advice(self, causes: tuple[RankedCause, ...], lines: int) -> str | None:
         """Return what to do next, where the log is not enough."""
         if not causes:
-            return _NOTHING.format(lines=lines) if lines else _EMPTY
+            read = "this line" if lines == 1 else f"these {lines} lines"
+            return _NOTHING.format(lines=read) if lines else _EMPTY
         if len(causes) > 1 and causes[1].confidence >= causes[0].confidence * _CLOSE:
             return _UNDECIDED.format(first=causes[0].cause, second=causes[1].cause)
         return None
+
+    def _fixes(self, own: CauseAdvice, parts: Mapping[str, str]) -> tuple[Fix, ...]:
+        fixes = [fix for way in own.fixes if (fix := self._fix(way, parts)) is not None]
+        if fixes and fixes[0].title.startswith(_OR):
+            # Those before it were for another system or another message.
+            title = fixes[0].title.removeprefix(_OR)
+            fixes[0] = msgspec.structs.replace(fixes[0], title=title[0].upper() + title[1:])
+        return tuple(fixes)
 
     def _fix(self, way: CauseFix, parts: Mapping[str, str]) -> Fix | None:
         if way.platforms and self._platform is not None and self._platform not in way.platforms:

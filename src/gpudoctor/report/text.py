@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gpudoctor.model.finding import Finding, Report
+from gpudoctor.model.finding import Finding, Fix, Report
 from gpudoctor.model.snapshot import Resolution, Snapshot
 from gpudoctor.report.areas import summarize
 from gpudoctor.report.canvas import STYLES, Canvas
@@ -27,8 +27,9 @@ def render_check(
     canvas = Canvas(colored=colored, width=width, ascii_only=ascii_only)
     if not quiet:
         _head(canvas, report, snapshot)
+    told: set[Fix] = set()
     for finding in report.findings:
-        _finding(canvas, finding)
+        _finding(canvas, finding, told)
         if verbose:
             _searches(canvas, finding, snapshot)
         canvas.blank()
@@ -43,8 +44,9 @@ def render_check(
 
 def render_findings(canvas: Canvas, findings: tuple[Finding, ...]) -> None:
     """Add findings to a canvas, in the order given."""
+    told: set[Fix] = set()
     for finding in findings:
-        _finding(canvas, finding)
+        _finding(canvas, finding, told)
         canvas.blank()
 
 
@@ -74,12 +76,13 @@ def _head(canvas: Canvas, report: Report, snapshot: Snapshot) -> None:
     canvas.blank()
 
 
-def _finding(canvas: Canvas, finding: Finding) -> None:
+def _finding(canvas: Canvas, finding: Finding, told: set[Fix]) -> None:
+    """Add a finding; the commands of a fix that was `told` with an earlier one are not said again."""
     cause = f"  cause: {finding.cause}" if finding.cause else ""
     where = f"  {finding.location.file}" if finding.location else ""
     where += f":{finding.location.line}" if finding.location and finding.location.line else ""
-    title = (f" {finding.rule} {finding.name}", "bold")
-    canvas.line((finding.level, STYLES[finding.level]), title, where, (cause, "dim"))
+    name = (f" {finding.rule} {finding.name}", "bold")
+    canvas.line((finding.level, STYLES[finding.level]), name, where, (cause, "dim"))
     canvas.line(finding.message, indent=2)
     columns = max(_LEAST_LABEL_COLUMNS, *(len(visible(item.label)) for item in finding.evidence), 0) + 2
     for item in finding.evidence:
@@ -87,9 +90,12 @@ def _finding(canvas: Canvas, finding: Finding) -> None:
     for text in finding.consequences:
         canvas.row(("then", "dim", columns), value=text, indent=4)
     for fix in finding.fixes:
-        canvas.row(("do", "dim", columns), value=(fix.title, "bold"), indent=4)
-        for command in fix.commands:
+        again = bool(fix.commands) and fix in told
+        title = f"As above: {fix.title}" if again else fix.title
+        canvas.row(("do", "dim", columns), value=(title, "bold"), indent=4)
+        for command in () if again else fix.commands:
             canvas.verbatim(command, indent=4 + columns + 2)
+    told.update(finding.fixes)
     canvas.row(("more", "dim", columns), value=finding.help, indent=4)
 
 
