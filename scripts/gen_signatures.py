@@ -17,6 +17,7 @@ import yaml
 
 from gpudoctor.explain.catalogue import Catalogue, Context, HarmlessMessage, Signature
 from gpudoctor.explain.safety import complaints_of
+from gpudoctor.rules.registry import RULES
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "compat" / "errors"
@@ -65,6 +66,8 @@ def compile_catalogue(whole: dict[str, Any]) -> Catalogue:
         for message in whole.get(kind, ()):
             message.pop("examples", None)
             message["pattern"] = expand(message["pattern"], macros)
+    for cause in whole["causes"]:
+        cause["rules"] = [rule.id for rule in RULES if cause["id"] in rule.causes]
     catalogue = msgspec.convert(whole, Catalogue)
     wrong = [*_wrong_messages(catalogue, told), *_wrong_names(catalogue)]
     if wrong:

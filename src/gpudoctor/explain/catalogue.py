@@ -28,6 +28,7 @@ class Signature(Frozen, frozen=True, kw_only=True, omit_defaults=True):
         not_this: The wrong belief that it provokes.
         near: Ids of contexts of which one must stand within some lines of it; empty: none is needed.
         unless: Ids of contexts that must not stand near it.
+        parts: Parts that the message implies without naming them, such as the package that prints it.
         source: Where the wording comes from: project and file of the format string, or the thread.
     """
 
@@ -41,6 +42,7 @@ class Signature(Frozen, frozen=True, kw_only=True, omit_defaults=True):
     not_this: str | None = None
     near: tuple[str, ...] = ()
     unless: tuple[str, ...] = ()
+    parts: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 class Context(Frozen, frozen=True, kw_only=True, omit_defaults=True):
@@ -113,7 +115,7 @@ class CauseAdvice(Frozen, frozen=True, kw_only=True, omit_defaults=True):
     Attributes:
         id: Cause id.
         explanation: What is wrong, where a signature that cannot tell has no words of its own for it.
-        rules: Rules of `check` that can decide it.
+        rules: Rules of `check` that can decide it: those of the registry that name it. Filled in when compiled.
         fixes: Ways out, best first.
     """
 

@@ -127,7 +127,7 @@ class Matcher:
                 continue
             found = True
             if sum(hit.signature is signature for hit in self.collected.hits) < _HITS_EACH:
-                self.collected.hits.append(Hit(signature, number, text, _parts(match)))
+                self.collected.hits.append(Hit(signature, number, text, {**signature.parts, **_parts(match)}))
         return found
 
     def _try_wrapped(self, window: Window, text: str, hidden: frozenset[str]) -> bool:
