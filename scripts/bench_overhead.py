@@ -42,10 +42,7 @@ teller = worker.Teller(os.open(os.devnull, os.O_WRONLY))
 
 
 def bench():
-    teller.say("begun", stage="run")
-    seconds, segments = worker.timed_transcription(transcribe, audio, options())
-    teller.say("run", kind="run", s=seconds, tokens=sum(len(s.tokens) for s in segments))
-    return seconds
+    return worker.one_run(teller.say, "run", transcribe, audio, options())[0]
 
 
 def plain():

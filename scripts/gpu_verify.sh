@@ -6,18 +6,26 @@
 #   SLUG         name of the record, such as rtx-3090-driver-550: it is written to tests/environments/SLUG
 #
 # The record holds a snapshot (a golden like the others there), what check and check --deep said, and the benchmark with
-# its figures. Read it before you commit it.
+# its figures. Read it before you commit it. Where the GPU gives no result, the cause is printed and nothing is recorded.
 set -eu
 
-if [ $# -ne 2 ]; then
+usage() {
     sed -n '4,6s/^# \{0,1\}//p' "$0" >&2
     exit 2
-fi
+}
+[ $# -eq 2 ] || usage
+case $2 in
+'' | -* | *- | *[!a-z0-9-]*) usage ;;
+esac
 root=$(cd "$(dirname "$0")/.." && pwd)
 python=$root/.venv/bin/python
 environment=$1
 slug=$2
 record=$root/tests/environments/$slug
+if [ ! -x "$python" ]; then
+    echo "$python is not there: run scripts/test once, which makes it" >&2
+    exit 2
+fi
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
@@ -32,6 +40,11 @@ doctor() {
     echo "gpudoctor $1: status $status" >&2
 }
 
+doctor bench --python "$environment" --device cuda --runs 1 --warmup 0 --quiet
+if [ "$status" -ne 0 ]; then
+    echo "the GPU gives no result here, for the cause above: there is nothing to measure, and nothing was recorded" >&2
+    exit 1
+fi
 doctor check --python "$environment" --format json -o "$scratch/check.json"
 doctor check --python "$environment" --deep --format json -o "$scratch/deep.json"
 doctor bench --python "$environment" --compare --model synthetic:tiny --model synthetic:small \

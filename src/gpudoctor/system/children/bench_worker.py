@@ -193,11 +193,7 @@ def run(job: dict[str, Any], say: Say) -> None:
     taken: list[float] = []
     for number in range(job["warmup"] + job["runs"]):
         kind = "warm-up" if number < job["warmup"] else "run"
-        say("begun", stage=kind)
-        before = waited_s()
-        seconds, segments = timed_transcription(transcribe, audio, options())
-        waited = waited_s() - before
-        say("run", kind=kind, s=seconds, waited_s=waited, tokens=sum(len(s.tokens) for s in segments))
+        seconds, segments = one_run(say, kind, transcribe, audio, options())
         taken += [seconds] if kind == "run" else []
         if job["enough_s"] and len(taken) >= job["least_runs"] and sum(taken) >= job["enough_s"]:
             break
@@ -221,6 +217,18 @@ def timed(call: Callable[[], Any]) -> tuple[float, Any]:
     started = time.perf_counter()
     value = call()
     return time.perf_counter() - started, value
+
+
+def one_run(
+    say: Say, kind: str, transcribe: Callable[..., tuple[Iterable[Any], Any]], audio: Any, options: dict[str, Any]
+) -> tuple[float, list[Any]]:
+    """Transcribe once, tell of it, and return how long it took, in seconds, and its segments."""
+    say("begun", stage=kind)
+    before = waited_s()
+    seconds, segments = timed_transcription(transcribe, audio, options)
+    waited = waited_s() - before
+    say("run", kind=kind, s=seconds, waited_s=waited, tokens=sum(len(s.tokens) for s in segments))
+    return seconds, segments
 
 
 def timed_transcription(
