@@ -11,6 +11,7 @@ import pytest
 
 from support.command import gpudoctor
 from unit.drift.builders import PACKAGES, environment
+from unit.rules import builders as b
 
 
 def record(folder: Path, name: str, *, root: str = "/home/alice/speech", **options: object) -> Path:
@@ -25,6 +26,32 @@ def locked(tmp_path: Path) -> Path:
     assert (done.returncode, done.stdout) == (0, "")
     assert done.stderr == "gpudoctor: wrote gpudoctor.lock: 5 distributions, 3 native libraries, 3 resolutions\n"
     return tmp_path / "gpudoctor.lock"
+
+
+def test_a_broken_state_and_one_without_consumers_are_doubtful_ones(tmp_path: Path) -> None:
+    done = gpudoctor("lock", "--snapshot", record(tmp_path, "bad.json", search_path=None), cwd=tmp_path)
+    assert done.returncode == 0
+    assert "warning: by the rules, this state is not a good one (GPD201 ctranslate2" in done.stderr
+    assert 'errors = [\n    "GPD201 ctranslate2' in (tmp_path / "gpudoctor.lock").read_text()
+    (tmp_path / "none.json").write_bytes(msgspec.json.encode(b.machine(builds=())))
+    done = gpudoctor("lock", "--snapshot", tmp_path / "none.json", "-o", "none.lock", cwd=tmp_path)
+    assert "warning: nothing in this environment uses a GPU" in done.stderr
+
+
+def test_replacing_a_lock_says_what_changed(locked: Path, tmp_path: Path) -> None:
+    again = gpudoctor("lock", "--snapshot", tmp_path / "good.json", cwd=tmp_path)
+    assert again.stderr.startswith("gpudoctor: gpudoctor.lock says this already: 5 dist")
+    newer = {**PACKAGES, "nvidia-cudnn-cu12": "9.10.2.21", "x": "1"}
+    done = gpudoctor("lock", "--snapshot", record(tmp_path, "newer.json", packages=newer), cwd=tmp_path)
+    assert done.stderr.startswith("gpudoctor: replaced gpudoctor.lock (distributions: 1 added, 1 changed): 6 dist")
+
+
+def test_the_lock_of_another_environment_is_not_replaced(locked: Path, tmp_path: Path) -> None:
+    before = locked.read_text()
+    (tmp_path / "none.json").write_bytes(msgspec.json.encode(b.machine(builds=())))
+    done = gpudoctor("lock", "--snapshot", tmp_path / "none.json", cwd=tmp_path)
+    assert (done.returncode, done.stdout, locked.read_text()) == (2, "", before)
+    assert "is the lock of an environment with ctranslate2, none of which is in this one" in done.stderr
 
 
 def drift(lock: Path, snapshot: Path, *arguments: str) -> tuple[int, dict[str, list[Mapping[str, object]]]]:

@@ -83,9 +83,12 @@ def lock(
 
     Example: gpudoctor lock --python /srv/app/.venv
     """
+    import msgspec
+
     from gpudoctor.drift.identity import digest_libraries
     from gpudoctor.drift.lock import capability_of, dump_lock
     from gpudoctor.drift.record import NO_DIGESTS, build_lock
+    from gpudoctor.drift.weight import errors_of, words_of
     from gpudoctor.matrix.load import load_matrix
     from gpudoctor.model.errors import UsageError
     from gpudoctor.system.real import RealSystem
@@ -122,19 +125,63 @@ def lock(
             f"--gpu {gpus}: no GPU, or not its compute capability, could be read here; name it with --assume-gpu, or "
             "use --gpu recorded"
         )
+    errors = tuple(sorted({words_of(e) for e in errors_of(taken, matrix)}))
+    state = msgspec.structs.replace(state, errors=errors)
+    if before is not None:
+        _check_same(before, state, output)
     emit(dump_lock(state), output, encoding="utf-8")
     if output != "-":
-        say(f"wrote {output}: {_summary(state)}")
+        say(f"{_change(before, state, output)}: {_summary(state)}")
+    _warn(state)
     return 0
+
+
+def _check_same(before: Lock, state: Lock, path: str) -> None:
+    """Refuse to replace the lock of what is surely another environment: one whose consumers are all missing here.
+
+    Raises:
+        UsageError: It is.
+    """
+    from gpudoctor.model.errors import UsageError
+
+    if before.consumers and not before.consumers.keys() & state.consumers.keys():
+        raise UsageError(
+            f"{path} is the lock of an environment with {', '.join(before.consumers)}, none of which is in this one: "
+            "name the environment with --python, or another file with -o, or remove the lock"
+        )
+
+
+def _change(before: Lock | None, state: Lock, path: str) -> str:
+    if before is None:
+        return f"wrote {path}"
+    if before == state:
+        return f"{path} says this already"
+    old, new = before.distributions.all(), state.distributions.all()
+    counts = (
+        (sum(name not in old for name in new), "added"),
+        (sum(name not in new for name in old), "removed"),
+        (sum(new.get(name, version) != version for name, version in old.items()), "changed"),
+    )
+    told = ", ".join(f"{count} {word}" for count, word in counts if count)
+    return f"replaced {path} ({f'distributions: {told}' if told else 'the distributions are the same'})"
+
+
+def _warn(state: Lock) -> None:
+    """Say what makes a state a doubtful one to compare others with."""
+    if state.errors:
+        told = "; ".join(state.errors[:3]) + ("; …" if len(state.errors) > 3 else "")
+        say(f"warning: by the rules, this state is not a good one ({told}): `gpudoctor check` says more")
+    if not state.consumers:
+        say("warning: nothing in this environment uses a GPU; was another one meant? --python names it")
 
 
 def _summary(state: Lock) -> str:
     counts = (
-        (len(state.distributions.all()), "distributions"),
-        (len(state.library), "native libraries"),
-        (len(state.resolution), "resolutions"),
+        (len(state.distributions.all()), "distribution", "distributions"),
+        (len(state.library), "native library", "native libraries"),
+        (len(state.resolution), "resolution", "resolutions"),
     )
-    return ", ".join(f"{count} {name}" for count, name in counts)
+    return ", ".join(f"{count} {one if count == 1 else many}" for count, one, many in counts)
 
 
 def read_lock(path: str) -> Lock:
@@ -202,4 +249,4 @@ def locked_rules(
 
     state = read_lock(against)
     digests = digest_libraries(RealSystem(), taken, state) if live else NO_DIGESTS
-    return bind_rules(state, digests=digests, consumers=consumers)
+    return bind_rules(state, digests=digests, consumers=consumers, path=against)

@@ -17,6 +17,8 @@ from gpudoctor.drift.environment import (
     compare_gpus,
     compare_interpreter,
     compare_search_path,
+    ways_of_lock,
+    with_added_together,
 )
 from gpudoctor.drift.loading import compare_loading
 from gpudoctor.drift.lock import Lock
@@ -54,6 +56,7 @@ def compare_by_rule(
     digests: Mapping[str, str] = NO_DIGESTS,
     matrix_version: str | None = None,
     consumers: tuple[str, ...] = (),
+    path: str | None = None,
 ) -> tuple[tuple[Rule, tuple[Evaluation, ...]], ...]:
     """Return the evaluations of each drift rule.
 
@@ -63,13 +66,14 @@ def compare_by_rule(
         digests: Digests of the libraries loaded now, by path; empty for a snapshot from a file.
         matrix_version: Matrix that the snapshot was taken with; None for that of the lock.
         consumers: Compare only what these consumers load; empty for all.
+        path: The lock's file, for the commands that lead back to it.
     """
     if lock.platform != platform_of(snapshot):
         reason = f"the lock is of {lock.platform}, this is {platform_of(snapshot)}: nothing in it can be compared"
         return tuple((rule, (Open(reason),)) for rule in DRIFT_RULES)
     found = _compare(_sides(lock, snapshot, digests, matrix_version, consumers))
     by_rule: dict[str, list[Evaluation]] = {rule.id: [] for rule in DRIFT_RULES}
-    for rule, fail in fold(found.differences):
+    for rule, fail in fold(with_added_together(found.differences), ways_of_lock(snapshot, path)):
         by_rule[rule.id].append(fail)
     for question in found.questions:
         by_rule[question.rule].append(question.evaluation)
@@ -77,7 +81,7 @@ def compare_by_rule(
 
 
 def bind_rules(
-    lock: Lock, *, digests: Mapping[str, str] = NO_DIGESTS, consumers: tuple[str, ...] = ()
+    lock: Lock, *, digests: Mapping[str, str] = NO_DIGESTS, consumers: tuple[str, ...] = (), path: str | None = None
 ) -> tuple[Rule, ...]:
     """Return the drift rules with a lock in hand: the engine runs, selects and folds them like any other rule.
 
@@ -85,13 +89,16 @@ def bind_rules(
         lock: The known-good state.
         digests: Digests of the libraries loaded now, by path; empty for a snapshot from a file.
         consumers: Compare only what these consumers load; empty for all.
+        path: The lock's file, for the commands that lead back to it.
     """
     done: list[tuple[Snapshot, Mapping[str, tuple[Evaluation, ...]]]] = []
 
     def judged(snapshot: Snapshot, matrix: Matrix) -> Mapping[str, tuple[Evaluation, ...]]:
         if not done or done[0][0] is not snapshot:  # one comparison answers for all rules
-            pairs = compare_by_rule(lock, snapshot, digests=digests, matrix_version=matrix.version, consumers=consumers)
-            weighed = weigh(pairs, snapshot, matrix)
+            pairs = compare_by_rule(
+                lock, snapshot, digests=digests, matrix_version=matrix.version, consumers=consumers, path=path
+            )
+            weighed = weigh(pairs, snapshot, matrix, lock)
             done[:] = [(snapshot, {rule.id: evaluations for rule, evaluations in weighed})]
         return done[0][1]
 

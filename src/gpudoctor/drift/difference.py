@@ -13,12 +13,6 @@ from gpudoctor.rules.base import Rule
 
 Key = tuple[str, ...]
 
-REFRESH = Fix(
-    title="If the change is wanted, write the lock again and review the diff",
-    applicability="display-only",
-    commands=("gpudoctor lock",),
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Difference:
@@ -128,10 +122,15 @@ class Comparison:
         self.questions.update(other.questions)
 
 
-def fold(differences: Iterable[Difference]) -> tuple[tuple[Rule, Fail], ...]:
-    """Return one finding for each difference that no other one explains, with what it explains under it."""
+def fold(differences: Iterable[Difference], ways: tuple[Fix, ...]) -> tuple[tuple[Rule, Fail], ...]:
+    """Return one finding for each difference that no other one explains, with what it explains under it.
+
+    Args:
+        differences: What differs.
+        ways: Ways out that all of them share.
+    """
     pairs = headlines(differences)
-    return tuple((head.rule, _fail(head, tuple(d.message for d in below))) for head, below in pairs)
+    return tuple((head.rule, _fail(head, tuple(d.message for d in below), ways)) for head, below in pairs)
 
 
 def headlines(differences: Iterable[Difference]) -> tuple[tuple[Difference, tuple[Difference, ...]], ...]:
@@ -158,7 +157,7 @@ def _root(difference: Difference, by_key: Mapping[Key, Difference]) -> Differenc
         difference = parent
 
 
-def _fail(head: Difference, consequences: tuple[str, ...]) -> Fail:
+def _fail(head: Difference, consequences: tuple[str, ...], ways: tuple[Fix, ...]) -> Fail:
     return head.rule.fail(
         head.subject,
         head.message,
@@ -167,5 +166,5 @@ def _fail(head: Difference, consequences: tuple[str, ...]) -> Fail:
         level=head.level,
         evidence=head.evidence,
         consequences=consequences,
-        fixes=(*head.fixes, REFRESH),
+        fixes=(*head.fixes, *ways),
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import posixpath
 import re
+import shlex
+from collections.abc import Iterable
 
 from gpudoctor.drift.difference import Comparison, Difference, Key, Sides
 from gpudoctor.drift.lock import UNKNOWN_VERSION, LockedGpus, LockedSearchElement, capability_of
@@ -12,9 +14,12 @@ from gpudoctor.matrix.index import driver_tuple
 from gpudoctor.model.fact import Absent, Present, Unknown, value_of
 from gpudoctor.model.finding import Evidence, Fix, Level, Subject
 from gpudoctor.model.snapshot import Snapshot
+from gpudoctor.rules.remedies import pip_command
 
 SEARCH_PATH: Key = ("search-path",)
 
+# As many additions are told one by one; names of them that a message holds.
+_TOGETHER, _SHOWN = 3, 5
 _INSTALLABLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]*")
 
 
@@ -75,17 +80,69 @@ def _distribution_difference(sides: Sides, name: str, old: str | None, new: str 
         subject=Subject(kind="distribution", name=name),
         message=message,
         evidence=tuple(Evidence(label=label, value=v) for label, v in zip(sides.words.labels, values, strict=True)),
-        fixes=_way_back(name, old),
+        fixes=_way_back(sides.snapshot, name, old),
         values=values,
     )
 
 
-def _way_back(name: str, version: str | None) -> tuple[Fix, ...]:
-    command = f"python -m pip install {name}=={version}" if version else f"python -m pip uninstall {name}"
+def _way_back(snapshot: Snapshot | None, name: str, version: str | None) -> tuple[Fix, ...]:
+    if snapshot is None:
+        return ()
+    install, remove = f"{name}=={version}", f"-y {name}"
+    command = pip_command(snapshot, install) if version else pip_command(snapshot, remove, "uninstall")
     if not all(_INSTALLABLE.fullmatch(word) for word in (name, version or "0")) or version in (UNKNOWN_VERSION, "none"):
         return ()
     title = "Install the locked version" if version else "Remove what the lock does not have"
     return (Fix(title=title, applicability="display-only", commands=(command,)),)
+
+
+def ways_of_lock(snapshot: Snapshot, path: str | None) -> tuple[Fix, ...]:
+    """Return the ways out of any drift: back to the whole lock, or on to a new one.
+
+    Args:
+        snapshot: The present state.
+        path: The lock's file; None where nobody knows it.
+    """
+    interpreter = value_of(snapshot.interpreter)
+    target = f" --python {shlex.quote(interpreter.executable)}" if interpreter else ""
+    file = shlex.quote(path) if path else "gpudoctor.lock"
+    back = Fix(
+        title="Let gpudoctor install the locked GPU packages again (without --apply it shows the plan)",
+        applicability="display-only",
+        commands=(f"gpudoctor fix{target} --packages --to {file} --apply",),
+    )
+    again = Fix(
+        title="If the change is wanted, write the lock again and review the diff",
+        applicability="display-only",
+        commands=(f"gpudoctor lock{target} -o {file}",),
+    )
+    return (back, again) if interpreter else (again,)
+
+
+def with_added_together(differences: Iterable[Difference]) -> list[Difference]:
+    """Return differences with the packages that were added and have nothing to do with the GPU as one of them."""
+    kept = [d for d in differences if not _is_mere_addition(d)]
+    added = [d for d in differences if _is_mere_addition(d)]
+    if len(added) < _TOGETHER:
+        return [*kept, *added]
+    first = added[0]
+    names = [f"{d.subject.name} {d.values[1]}" for d in added]
+    shown = ", ".join(d.subject.name for d in added[:_SHOWN])
+    rest = f" and {len(added) - _SHOWN} more" if len(added) > _SHOWN else ""
+    together = Difference(
+        key=("distributions",),
+        rule=first.rule,
+        level=first.level,
+        subject=Subject(kind="distribution", name=", ".join(d.subject.name for d in added)),
+        message=f"{len(added)} distributions are installed that the lock does not have, none of them of the GPU stack: "
+        f"{shown}{rest}.",
+        evidence=(Evidence(label="found", value=", ".join(names)),),
+    )
+    return [*kept, together]
+
+
+def _is_mere_addition(difference: Difference) -> bool:
+    return difference.rule is DISTRIBUTION_DRIFT and difference.level == "warning"
 
 
 def _no_interpreter(snapshot: Snapshot | None) -> str:

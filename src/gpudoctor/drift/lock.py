@@ -31,6 +31,7 @@ _HEADER = """\
 # Paths are places, not folders of one machine: {site} is the environment's site-packages, {prefix} its root, {system}
 # the system's library folders, {toolkit:X.Y} a CUDA toolkit, {elsewhere:N} any other folder.
 # driver.policy may be edited: "recorded" compares nothing, "minimum" wants this release or later, "exact" this one.
+# errors says what the rules found wrong with the state as it was locked: better none.
 # gpus.policy too: "minimum" wants as many GPUs, each of at least the least compute capability here, "exact" these.
 """
 
@@ -169,6 +170,7 @@ class Lock(Locked, frozen=True, kw_only=True):
         schema_version: Version of this document's shape.
         matrix_version: Matrix that named the openings; another one may know more of them.
         platform: Operating system and architecture, `linux-x86_64`.
+        errors: What the rules found wrong with the state already when it was locked: rule, subject and cause.
         interpreter: The interpreter; None when only a native program was locked.
         driver: The driver.
         gpus: The GPUs.
@@ -182,6 +184,7 @@ class Lock(Locked, frozen=True, kw_only=True):
     schema_version: Literal[1]
     matrix_version: str
     platform: str
+    errors: tuple[str, ...] = ()
     interpreter: LockedInterpreter | None = None
     driver: LockedDriver = LockedDriver()
     gpus: LockedGpus = LockedGpus()
@@ -190,6 +193,10 @@ class Lock(Locked, frozen=True, kw_only=True):
     search_path: tuple[LockedSearchElement, ...] = ()
     library: tuple[LockedLibrary, ...] = ()
     resolution: tuple[LockedResolution, ...] = ()
+
+    def gpu_names(self) -> tuple[str, ...]:
+        """Return the distributions of the GPU stack, the consumers' own among them."""
+        return (*self.distributions.gpu, *self.consumers.values())
 
 
 def dump_lock(lock: Lock) -> str:

@@ -185,7 +185,7 @@ class _Reader:
                 stage.copies_from.append(expand(_source(param).partition("=")[2], stage.variables)[0])
                 return
         if len(paths) > 1 and paths[-1].startswith(LOADER_CONF):
-            value = "$()"  # folders that stand in a file of the build's context
+            value = f"$(cat {paths[0]})"
             conf = Setting(place=self._place(node), name=LOADER_CONF, value=value, raw=value, inherited=True)
             stage.parts.settings.append(conf)
         if len(paths) > 1:

@@ -19,6 +19,7 @@ _OWN = re.compile(r"\$\{?LD_LIBRARY_PATH\}?")
 _PYTHON_FOLDER = re.compile(r"/python(3\.\d+)/")
 _LOADER = re.compile(r"\$\{?(ORIGIN|LIB|PLATFORM)\}?")
 _GPU_WORD = re.compile(r"cuda|gpu|nvidia|torch|whisper|triton|\btts\b|\bstt\b|\basr\b", re.IGNORECASE)
+_MOST_PUZZLES = 20
 _PATH = "LD_LIBRARY_PATH"
 _UNSET_SAFE = "${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
 _SYSTEM = re.compile(r"(/usr(/local)?)?/(lib|lib64)(/[a-z0-9_]+-linux-gnu)?/?")
@@ -168,9 +169,17 @@ _VENDOR_WHEEL = re.compile(r"nvidia-(cudnn|cublas|cuda|cufft)")
 
 def judge_puzzles(scene: Scene) -> Iterator[Evaluation]:
     """Yield what could not be understood: each line is an open question."""
+    said: dict[str, int] = {}
     for puzzle in scene.parts.puzzles:
+        file = puzzle.place.file
+        said[file] = said.get(file, 0) + 1
+        if said[file] > _MOST_PUZZLES:
+            continue
         text = f" ({puzzle.text})" if puzzle.text else ""
         yield Open(f"{_at(puzzle.place)}: not understood{text}: {puzzle.reason}", puzzle.text)
+    for file, number in said.items():
+        if number > _MOST_PUZZLES:
+            yield Open(f"{file}: {number - _MOST_PUZZLES} more of its lines were not understood", file)
     for image in scene.images:
         if not image.known and not _is_beside_the_point(scene, image.image.reference):
             reference = image.image.reference

@@ -58,7 +58,7 @@ def names_folder(value: str, directory: str) -> bool | None:
         return True
     plain = without_commands(value)
     if plain != value:
-        modules = {f"nvidia/{name}" for name in _MODULE.findall(value)}
+        modules = {f"nvidia/{name}" for name in _MODULE.findall(value)} if "import" in value else set()
         if any(directory == m or directory.startswith(f"{m}/") for m in modules):
             return True
         return None if not modules else _rest_may(plain.replace("$()", ""))

@@ -79,6 +79,7 @@ def _walk(system: ReadSystem, top: str) -> list[str]:
     """Return the files of known kinds below a folder, in a stable order."""
     found: list[str] = []
     waiting = [(top, 0)]
+    seen = {system.realpath(top)}
     while waiting and len(found) < _MOST_FILES:
         folder, depth = waiting.pop(0)
         try:
@@ -93,7 +94,9 @@ def _walk(system: ReadSystem, top: str) -> list[str]:
                 continue
             if kind == "directory":
                 hidden = name.startswith(".") and name != ".github"
-                if depth < _DEEPEST and name not in _SKIPPED and not hidden:
+                real = system.realpath(path)  # a link may lead back up
+                if depth < _DEEPEST and name not in _SKIPPED and not hidden and real not in seen:
+                    seen.add(real)
                     waiting.append((path, depth + 1))
             elif kind == "file" and _may_be_known(name) and _known(system, path):
                 found.append(path)
@@ -210,7 +213,7 @@ class _Reader:
     def _may_be_quoted(self, path: str, text: str, reference: Reference | None) -> bool:
         """Tell whether the lines of a file may be shown: it was named by the user, or its name says what it is.
 
-        A line of a stranger's pull request (`-r .git/config`, a link to a key) is not to print that file in a public log.
+        A line of a stranger's pull request (`-r .git/config`, a link to a key) prints no such file in a public log.
         """
         real = self.system.realpath(path)
         asked_for = reference is None and real.rpartition("/")[2] == path.rpartition("/")[2]

@@ -171,6 +171,15 @@ class ShellReader:
     # --- statements ---
 
     def _command(self, node: Node) -> None:
+        outer = dict(self.variables)
+        for child in node.named_children:
+            if child.type == "variable_assignment":
+                self._assignment(child)  # NAME=VALUE before a command: for that command alone
+        self._run(node)
+        self.variables.clear()
+        self.variables.update(outer)
+
+    def _run(self, node: Node) -> None:
         words: list[Word] = []
         for child in node.named_children:
             if child.type in ("variable_assignment", "file_redirect", "herestring_redirect"):

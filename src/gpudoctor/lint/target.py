@@ -89,10 +89,21 @@ def with_files(target: Target, parts: Parts) -> Target:
     if target.python is not None:
         return target
     if len(versions) != 1:
-        left = tuple(p for p in _PYTHONS if all(matches_version(r, f"{p}.99") for r in parts.python_ranges))
+        ranges = [r for r in parts.python_ranges if _is_range(r)]
+        left = tuple(p for p in _PYTHONS if all(matches_version(r, f"{p}.99") for r in ranges))
         return msgspec.structs.replace(target, python=left[0] if len(left) == 1 else None, pythons=left or _PYTHONS)
     decided = parts.pythons[0]
     return msgspec.structs.replace(target, python=decided.version, python_place=decided.place)
+
+
+def _is_range(text: str) -> bool:
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+    try:
+        SpecifierSet(text)
+    except InvalidSpecifier:
+        return False  # installers say so
+    return True
 
 
 def holds_marker(marker: str | None, target: Target) -> bool | None:

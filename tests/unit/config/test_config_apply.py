@@ -94,6 +94,27 @@ def test_an_entry_for_a_file_is_unused_only_where_that_file_was_judged() -> None
     assert applied(ignore, verdict(IN_FILE)) == (["GPD201 torch", "GPD911 ignore GPD201"], [])
 
 
+def test_of_files_an_entry_is_unused_where_it_names_one_of_them() -> None:
+    judged = verdict(GPD403=(), GPD104=(Open("no driver"),))
+
+    def after(ignore: str) -> list[str]:
+        return applied(ignore, judged, files=("deploy/requirements.txt",))[0]
+
+    assert after('{ rule = "GPD403", reason = "a", file = "requirements.txt" }') == ["GPD911 ignore GPD403"]
+    for other in ('file = "other.txt"', 'subject = "x"'):
+        assert after(f'{{ rule = "GPD403", reason = "a", {other} }}') == []
+    for rule in ("GPD104", "GPD601"):
+        assert after(f'{{ rule = "{rule}", reason = "a", file = "requirements.txt" }}') == []
+
+
+def test_an_expired_one_is_told_whether_or_not_its_rule_was_judged() -> None:
+    ignore = '{ rule = "GPD601", reason = "a", until = 2026-11-20 }'
+    for also in ({"partial": True}, {"files": ("requirements.txt",)}):
+        (finding,) = whole(ignore, verdict(), **also).findings
+        assert finding.rule == "GPD912"
+        assert "it sets nothing aside any more" in finding.message
+
+
 def test_one_that_matches_only_what_was_folded_away_is_used() -> None:
     before = Verdict(findings=(), open=(), evaluations={"GPD201": (Fail(LOST),)})
     assert applied('{ rule = "GPD201", reason = "a" }', before) == ([], [])

@@ -82,7 +82,12 @@ def test_another_cudnn_release_is_one_finding_with_its_libraries_under_it() -> N
     (under,) = finding.consequences
     assert "libcudnn_cnn.so.9, libcudnn_ops.so.9" in under
     assert "version 9.1.0.70" in under
-    assert "python -m pip install nvidia-cudnn-cu12==9.1.0.70" in finding.fixes[0].commands
+    python = "/home/alice/speech/.venv/bin/python"
+    assert [fix.commands[0] for fix in finding.fixes] == [
+        f"uv pip install --python {python} nvidia-cudnn-cu12==9.1.0.70",
+        f"gpudoctor fix --python {python} --packages --to gpudoctor.lock --apply",
+        f"gpudoctor lock --python {python} -o gpudoctor.lock",
+    ]
     assert finding.fixes[-1].commands == ("gpudoctor lock",)
 
 
@@ -236,7 +241,20 @@ def test_independent_differences_are_findings_of_their_own() -> None:
 
 def test_a_hostile_name_is_never_offered_as_a_command() -> None:
     finding = only(locked(environment(packages=packages(**{"x;reboot": "1"}))), environment())
-    assert [fix.commands for fix in finding.fixes] == [("gpudoctor lock",)]
+    assert not any("reboot" in command for fix in finding.fixes for command in fix.commands)
+
+
+def test_what_was_added_and_is_no_business_of_the_gpu_is_one_finding() -> None:
+    more = {f"p{n}": f"1.{n}" for n in range(20)}
+    finding = only(locked(), environment(packages=packages(**more)))
+    assert (finding.level, finding.message) == (
+        "warning",
+        "20 distributions are installed that the lock does not have, none of them of the GPU stack: "
+        "p0, p1, p10, p11, p12 and 15 more.",
+    )
+    assert "p7 1.7" in finding.evidence[0].value
+    two = drift(locked(), environment(packages=packages(p0="1", p1="1")))
+    assert [f.subject.name for f in two] == ["p0", "p1"]
 
 
 # --- the driver ------------------------------------------------------------------------------------------------------

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from gpudoctor.drift.compare import bind_rules
 from gpudoctor.drift.lock import LockedGpus, capability_of, dump_lock, parse_lock
 from gpudoctor.drift.record import build_lock
+from gpudoctor.drift.weight import errors_of, words_of
 from gpudoctor.matrix.load import load_matrix
 from gpudoctor.model.errors import InputFileError
 from gpudoctor.model.fact import Absent, Fact, Present, Unknown
@@ -50,11 +52,30 @@ def test_a_patch_release_that_harms_nobody_is_a_warning(name: str, was: str, ver
 
 def test_a_patch_release_that_breaks_a_consumer_is_an_error() -> None:
     """The same difference of a number, but a library no longer loads now."""
-    lost = environment(packages={**PACKAGES, "numpy": "2.1.4"}, search_path=None)
-    before = environment(packages={**PACKAGES, "numpy": "2.1.3"}, search_path=None)
-    (finding,) = judged(before, lost)
+    lost = environment(packages={**PACKAGES, "nvidia-cudnn-cu12": "9.1.1.17"}, search_path=None)
+    (finding,) = judged(environment(search_path=None), lost)
     assert finding.level == "error"
     assert "GPD201" in matters(finding)
+
+
+def test_what_was_wrong_when_it_was_locked_is_no_consequence_of_the_drift() -> None:
+    before = environment(search_path=None)
+    lost = environment(packages={**PACKAGES, "nvidia-cudnn-cu12": "9.1.1.17"}, search_path=None)
+    errors = tuple(words_of(e) for e in errors_of(before, MATRIX))
+    lock = msgspec.structs.replace(build_lock(before, MATRIX.version), errors=errors)
+    lock = parse_lock(dump_lock(lock), "gpudoctor.lock")
+    assert errors
+    (finding,) = (f for f in judge(lost, MATRIX, rules=bind_rules(lock)).findings if f.rule != "GPD901")
+    assert (finding.level, matters(finding)) == (
+        "warning",
+        "by the rules, what is wrong now was wrong when it was locked",
+    )
+
+
+def test_a_package_beside_the_gpu_stack_is_behind_no_error_that_does_not_speak_of_it() -> None:
+    lost = environment(packages={**PACKAGES, "numpy": "2.1.4"}, search_path=None)
+    (finding,) = judged(environment(search_path=None), lost)
+    assert (finding.level, matters(finding)) == ("warning", "by the rules, nothing that is wrong now comes from it")
 
 
 # --- GPUs ------------------------------------------------------------------------------------------------------------

@@ -6,39 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from gpudoctor.lint.judge import LintResult, lint_files
-from gpudoctor.lint.target import make_target
-from gpudoctor.matrix.load import load_matrix
-from gpudoctor.system.real import RealSystem
+from unit.lint.builders import lint, said
 
-MATRIX = load_matrix()
 CU = "https://download.pytorch.org/whl/"
 CUDA_IMAGE = "FROM nvidia/cuda:12.4.1-cudnn-runtime-ubuntu22.04\n"
-
-
-def _lint(
-    folder: Path,
-    files: dict[str, str],
-    *named: str,
-    driver: str | None = "580.65.06",
-    gpu: str | None = "RTX 3090",
-    python: str | None = "3.11",
-    platform: str = "linux-x86_64",
-) -> LintResult:
-    for name, text in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text)
-    target = make_target(MATRIX, driver=driver, gpus=(gpu,) if gpu else (), python=python, platform=platform)
-    paths = [str(folder / name) for name in named or files]
-    return lint_files(RealSystem(), MATRIX, paths, target)
-
-
-def _said(result: LintResult) -> list[str]:
-    """Return each finding as `rule level line subject`."""
-    return sorted(
-        f"{f.rule} {f.level} {f.location.line if f.location else None} {f.subject.name}"
-        for f in result.verdict.findings
-    )
 
 
 REQUIREMENTS = {
@@ -92,29 +63,29 @@ REQUIREMENTS = {
 @pytest.mark.parametrize("name", REQUIREMENTS)
 def test_requirements(tmp_path: Path, name: str) -> None:
     text, expected = REQUIREMENTS[name]
-    assert _said(_lint(tmp_path, {"requirements.txt": text})) == expected
+    assert said(lint(tmp_path, {"requirements.txt": text})) == expected
 
 
 def test_python_without_wheels_is_an_error(tmp_path: Path) -> None:
-    result = _lint(tmp_path, {"requirements.txt": "tts==0.22.0\ntorch==2.5.1\ntorchaudio==2.5.1\n"}, python="3.12")
-    assert _said(result) == ["GPD405 error 1 tts"]
+    result = lint(tmp_path, {"requirements.txt": "tts==0.22.0\ntorch==2.5.1\ntorchaudio==2.5.1\n"}, python="3.12")
+    assert said(result) == ["GPD405 error 1 tts"]
 
 
 def test_old_driver_and_a_gpu_without_code(tmp_path: Path) -> None:
     files = {"requirements.txt": "torch==2.15.0\n"}
-    assert _said(_lint(tmp_path, files, driver="550.54.15")) == ["GPD104 error 1 nvidia"]
-    assert _said(_lint(tmp_path, files, gpu="GTX 1080 Ti")) == ["GPD302 error 1 torch"]
-    assert _said(_lint(tmp_path, files)) == []
+    assert said(lint(tmp_path, files, driver="550.54.15")) == ["GPD104 error 1 nvidia"]
+    assert said(lint(tmp_path, files, gpu="GTX 1080 Ti")) == ["GPD302 error 1 torch"]
+    assert said(lint(tmp_path, files)) == []
 
 
 def test_code_that_an_old_driver_cannot_compile(tmp_path: Path) -> None:
     files = {"Dockerfile": CUDA_IMAGE + "RUN pip install ctranslate2==4.8.5\n"}
-    assert _said(_lint(tmp_path, files, driver="550.54.15", gpu="H100")) == ["GPD107 error 2 ctranslate2"]
-    assert _said(_lint(tmp_path, files, driver="570.86.10", gpu="H100")) == []
+    assert said(lint(tmp_path, files, driver="550.54.15", gpu="H100")) == ["GPD107 error 2 ctranslate2"]
+    assert said(lint(tmp_path, files, driver="570.86.10", gpu="H100")) == []
 
 
 def test_without_assumptions_driver_and_gpu_are_open(tmp_path: Path) -> None:
-    result = _lint(tmp_path, {"requirements.txt": "torch==2.5.1\n"}, driver=None, gpu=None)
+    result = lint(tmp_path, {"requirements.txt": "torch==2.5.1\n"}, driver=None, gpu=None)
     assert [q.rule for q in result.verdict.open] == ["GPD104", "GPD302"]
     assert result.verdict.required_open
 
@@ -182,26 +153,26 @@ DOCKERFILES = {
 @pytest.mark.parametrize("name", DOCKERFILES)
 def test_dockerfiles(tmp_path: Path, name: str) -> None:
     text, expected = DOCKERFILES[name]
-    result = _lint(tmp_path, {"Dockerfile": text})
-    assert _said(result) == expected
+    result = lint(tmp_path, {"Dockerfile": text})
+    assert said(result) == expected
     assert result.verdict.open == ()
 
 
 def test_nothing_said_about_the_system_is_open_not_an_error(tmp_path: Path) -> None:
-    result = _lint(tmp_path, {"requirements.txt": "ctranslate2==4.8.5\n"})
-    assert _said(result) == []
+    result = lint(tmp_path, {"requirements.txt": "ctranslate2==4.8.5\n"})
+    assert said(result) == []
     assert ["libcublas.so.12" in q.reason for q in result.verdict.open] == [True]
 
 
 def test_an_unknown_base_image_is_open(tmp_path: Path) -> None:
-    result = _lint(tmp_path, {"Dockerfile": "FROM registry.example/base:1\nRUN pip install ctranslate2==4.6.0\n"})
-    assert _said(result) == []
+    result = lint(tmp_path, {"Dockerfile": "FROM registry.example/base:1\nRUN pip install ctranslate2==4.6.0\n"})
+    assert said(result) == []
     assert any("registry.example/base:1" in q.reason for q in result.verdict.open)
 
 
 def test_arm_wheels_have_no_gpu_code(tmp_path: Path) -> None:
-    result = _lint(tmp_path, {"requirements.txt": "ctranslate2==4.8.5\n"}, platform="linux-aarch64")
-    assert _said(result) == ["GPD301 warning 1 ctranslate2"]
+    result = lint(tmp_path, {"requirements.txt": "ctranslate2==4.8.5\n"}, platform="linux-aarch64")
+    assert said(result) == ["GPD301 warning 1 ctranslate2"]
 
 
 COMPOSE = "services:\n  asr:\n    build: .\n{more}"
@@ -209,8 +180,8 @@ COMPOSE = "services:\n  asr:\n    build: .\n{more}"
 
 def test_compose_service_without_a_gpu(tmp_path: Path) -> None:
     files = {"Dockerfile": CUDA_IMAGE, "compose.yaml": COMPOSE.format(more="")}
-    result = _lint(tmp_path, files, "compose.yaml")
-    assert _said(result) == ["GPD651 warning 2 asr"]
+    result = lint(tmp_path, files, "compose.yaml")
+    assert said(result) == ["GPD651 warning 2 asr"]
     assert [Path(f).name for f in result.files] == ["compose.yaml", "Dockerfile"]
 
 
@@ -225,7 +196,7 @@ def test_compose_service_without_a_gpu(tmp_path: Path) -> None:
 )
 def test_compose_service_with_a_gpu(tmp_path: Path, more: str) -> None:
     files = {"Dockerfile": CUDA_IMAGE, "compose.yaml": COMPOSE.format(more=more)}
-    assert _said(_lint(tmp_path, files, "compose.yaml")) == []
+    assert said(lint(tmp_path, files, "compose.yaml")) == []
 
 
 def test_services_are_environments_of_their_own(tmp_path: Path) -> None:
@@ -234,13 +205,13 @@ def test_services_are_environments_of_their_own(tmp_path: Path) -> None:
         "b/Dockerfile": CUDA_IMAGE + "RUN pip install torch==2.2.2 numpy==1.26.4\n",
         "compose.yaml": "services:\n  a: {build: ./a, gpus: all}\n  b: {build: ./b, gpus: all}\n",
     }
-    assert _said(_lint(tmp_path, files, "compose.yaml")) == []
+    assert said(lint(tmp_path, files, "compose.yaml")) == []
 
 
 def test_files_named_together_are_one_environment_and_a_folder_is_not(tmp_path: Path) -> None:
     files = {"requirements-a.txt": "torch==2.2.2\n", "requirements-b.txt": "numpy==2.0.2\n"}
-    assert _said(_lint(tmp_path, files)) == ["GPD403 error 1 numpy"]
-    assert _said(_lint(tmp_path, {}, ".")) == []
+    assert said(lint(tmp_path, files)) == ["GPD403 error 1 numpy"]
+    assert said(lint(tmp_path, {}, ".")) == []
 
 
 def test_lock_beside_pyproject_decides(tmp_path: Path) -> None:
@@ -253,19 +224,19 @@ def test_lock_beside_pyproject_decides(tmp_path: Path) -> None:
         'dependencies = [{ name = "torch" }, { name = "ctranslate2" }]\n'
     )
     files = {"pyproject.toml": pyproject, "uv.lock": lock}
-    result = _lint(tmp_path, files, "pyproject.toml")
-    assert _said(result) == ["GPD202 error 7 ctranslate2", "GPD206 note 7 ctranslate2"]
+    result = lint(tmp_path, files, "pyproject.toml")
+    assert said(result) == ["GPD202 error 7 ctranslate2", "GPD206 note 7 ctranslate2"]
     assert [Path(f).name for f in result.files] == ["pyproject.toml", "uv.lock"]
 
 
 def test_links_into_system_folders_are_nothing(tmp_path: Path) -> None:
     text = "ln -s /x/nvidia/cudnn/lib/libcudnn.so.9 /usr/lib/x86_64-linux-gnu/\nln -s /a/config /etc/config\n"
-    assert _said(_lint(tmp_path, {"setup.sh": text})) == []
+    assert said(lint(tmp_path, {"setup.sh": text})) == []
 
 
 def test_lines_that_cannot_be_understood_are_open_with_their_place(tmp_path: Path) -> None:
     text = "pip install git+https://example.com/x.git\npip install $(cat list)\npip install -r missing.txt\n"
-    result = _lint(tmp_path, {"setup.sh": text})
+    result = lint(tmp_path, {"setup.sh": text})
     places = [q.reason.split(": ")[0].rpartition("/")[2] for q in result.verdict.open]
     assert places == ["setup.sh:1", "setup.sh:2", "setup.sh:3"]
     assert {q.rule for q in result.verdict.open} == {"GPD479"}
@@ -273,6 +244,6 @@ def test_lines_that_cannot_be_understood_are_open_with_their_place(tmp_path: Pat
 
 def test_pins_for_two_pythons_do_not_contradict_each_other(tmp_path: Path) -> None:
     text = 'numpy==1.26.4 ; python_version < "3.11"\nnumpy==2.0.2 ; python_version >= "3.11"\n'
-    result = _lint(tmp_path, {"requirements.txt": text}, python=None)
-    assert _said(result) == []
+    result = lint(tmp_path, {"requirements.txt": text}, python=None)
+    assert said(result) == []
     assert len(result.verdict.open) == 1
