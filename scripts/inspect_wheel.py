@@ -155,8 +155,11 @@ def main() -> int:
     try:
         wheel = index.wheel(name, version, arguments.platform)
         said = inspect(index, matrix, wheel, arguments.limit_mb << 20)
-    except (NotPublished, RemoteIOError, RequestException) as error:
-        print(f"inspect_wheel: {name}=={version} cannot be read: {error}", file=sys.stderr)
+    except NotPublished as error:
+        print(f"inspect_wheel: {error}", file=sys.stderr)
+        return 2
+    except (RemoteIOError, RequestException) as error:
+        print(f"inspect_wheel: the package index cannot be read: {error}", file=sys.stderr)
         return 2
     files = index.release(name, version, arguments.platform)
     said["pythons"] = list(pythons_of(files))

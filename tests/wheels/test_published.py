@@ -94,6 +94,40 @@ def test_a_wrong_fact_is_contradicted(index: Index) -> None:
     assert "3.13" in str(disagreement(pythons, found))
 
 
+def test_a_new_fact_is_written_as_people_write_them(index: Index) -> None:
+    bare = Matrix(msgspec.structs.replace(MATRIX.data, facts=()))
+    facts = new_facts(bare, derive(index, "torch", "2.5.1", PLATFORM), "2026-11-21")
+    text = "facts:\n" + "".join(map(refresh_matrix._in_house_style, facts))
+    assert yaml.safe_load(text)["facts"] == facts
+    assert 'when: {versions: "==2.5.1", platforms: [linux-x86_64]}' in text
+
+
+def test_a_withdrawn_release_is_noted_only_where_no_fact_says_so(
+    index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = '{kind: wheel, ref: "whisperx==3.8.2: METADATA"}'
+    (tmp_path / "whisperx.yaml").write_text(f"facts:\n  - id: made-up\n    sources:\n      - {source}\n")
+    monkeypatch.setattr(refresh_matrix, "FACTS", tmp_path)
+    assert not any("3.8.2" in n for n in refresh_matrix.refresh(MATRIX, index, ("whisperx",), "2026-11-21").notes)
+    silent = [f for f in MATRIX.data.facts if f.id != "whisperx-3-8-2-yanked"]
+    unaware = Matrix(msgspec.structs.replace(MATRIX.data, facts=tuple(silent)))
+    notes = refresh_matrix.refresh(unaware, index, ("whisperx",), "2026-11-21").notes
+    assert any(n.startswith("whisperx==3.8.2: withdrawn") for n in notes)
+
+
+def test_an_index_that_does_not_answer_is_one_sentence() -> None:
+    for name, arguments in (("inspect_wheel.py", ["torch==2.5.1"]), ("refresh_matrix.py", ["torch"])):
+        done = subprocess.run(
+            [sys.executable, ROOT / "scripts" / name, *arguments],
+            env={"PIP_INDEX_URL": "https://127.0.0.1:1/simple"},
+            capture_output=True,
+            text=True,
+        )
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "the package index cannot be read" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
 def test_an_empty_matrix_learns_the_requirements_of_a_release(index: Index) -> None:
     bare = Matrix(msgspec.structs.replace(MATRIX.data, facts=()))
     facts = {f["id"]: f for f in new_facts(bare, derive(index, "torch", "2.5.1", PLATFORM), "2026-11-21")}

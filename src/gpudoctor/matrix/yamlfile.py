@@ -7,11 +7,14 @@ in the package, so `check` without an overlay never loads it.
 from __future__ import annotations
 
 import re
-from typing import Any
+from difflib import get_close_matches
+from typing import Any, get_args
 
 import msgspec
 import yaml
 
+from gpudoctor.matrix import claims, tables, types
+from gpudoctor.matrix.sources import Source, SourceKind, Status
 from gpudoctor.matrix.types import MatrixFile
 from gpudoctor.model.errors import InputFileError
 
@@ -26,6 +29,25 @@ _PATH_STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]|\[\.\.\.\]")
 _EXPECTED = re.compile(r"^Expected `([^`]+)`, got `([^`]+)`")
 _UNKNOWN_FIELD = re.compile(r"^Object contains unknown field `([^`]+)`")
 _MISSING_FIELD = re.compile(r"^Object missing required field `([^`]+)`")
+_INVALID = re.compile(r"^Invalid (?:enum )?value ('.*')$", re.DOTALL)
+# What a field may say, by the end of its path, where its type is a closed set of words.
+_CHOICES: dict[tuple[str, str], tuple[str, ...]] = {
+    ("claim", "kind"): tuple(claims.KINDS),
+    ("claim", "cuda"): ("same-release", "same-major"),
+    ("claim", "level"): ("error", "warning"),
+    ("", "kind"): get_args(SourceKind),
+    ("", "status"): get_args(Status),
+}
+_FIELDS = sorted(
+    {
+        field
+        for module in (claims, tables, types)
+        for kind in (*vars(module).values(), Source)
+        if isinstance(kind, type) and issubclass(kind, claims.Strict)
+        for field in kind.__struct_fields__
+    }
+    | {"kind"}
+)
 _TYPE_NAMES = {
     "str": "a string",
     "int": "a whole number",
@@ -179,7 +201,12 @@ def _path_of(place: str) -> Path:
 def _explain(message: str, path: Path, lines: Lines) -> InputFileError:
     """Turn msgspec's words into the file author's."""
     if match := _UNKNOWN_FIELD.match(message):
-        return lines.error((*path, match[1]), "unknown field")
+        near = get_close_matches(match[1], _FIELDS, n=1)
+        return lines.error((*path, match[1]), f"unknown field; did you mean {near[0]!r}?" if near else "unknown field")
+    if match := _INVALID.match(message):
+        last = tuple(str(step) if isinstance(step, str) else "" for step in ("", *path)[-2:])
+        choices = _CHOICES.get((last[0], last[1])) or _CHOICES.get(("", last[1]), ())
+        return lines.error(path, f"expected {' or '.join(sorted(choices)) or 'another word'}, got {match[1]}")
     if match := _MISSING_FIELD.match(message):
         return lines.error(path, f"the field {match[1]!r} is missing")
     if match := _EXPECTED.match(message):

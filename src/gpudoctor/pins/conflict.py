@@ -93,13 +93,9 @@ def _of(needs: Needs, candidate: Candidate, clause: str) -> list[Need]:
 
 def _in_question(needs: Needs, candidate: Candidate, wish: Wish | None, asked: Sequence[Need]) -> bool:
     """Tell whether a release is what was asked for, and what any of those that need the package would take."""
-    if wish is not None and not needs.satisfied(_wanted(wish), candidate):
+    if wish is not None and not needs.satisfied(wish.need, candidate):
         return False
     return not asked or any(needs.satisfied(need, candidate) for need in asked)
-
-
-def _wanted(wish: Wish) -> Need:
-    return Need(package=wish.package, versions=wish.versions, because="asked for")
 
 
 def _place(part: str) -> int:
@@ -117,7 +113,7 @@ def _nowhere(needs: Needs, need: Need) -> str:
 
 def _no_such_release(needs: Needs, wish: Wish) -> str:
     for candidate, rejection in needs.shelf.judged(wish.package):
-        if rejection is not None and needs.satisfied(_wanted(wish), candidate):
+        if rejection is not None and needs.satisfied(wish.need, candidate):
             return f"{candidate} {rejection.reason}"
     known = dict.fromkeys(candidate.version for candidate, _ in needs.shelf.judged(wish.package))
     newest = ", ".join(list(known)[:_MOST_NEWEST])

@@ -69,12 +69,11 @@ class Net:
         if package not in self.domains:
             domain = self.domains[package] = {}
             wish = self._wishes.get(package)
-            wanted = Need(package=package, versions=wish.versions, because="") if wish else None
             for candidate, rejection in self._needs.shelf.judged(package):
                 if rejection is not None and (rejection.unknown or self._counts((package, rejection.reason))):
                     said = frozenset() if rejection.unknown else frozenset({(package, rejection.reason)})
                     self.deaths[candidate] = Death(said, None)
-                elif wanted is not None and not self._needs.satisfied(wanted, candidate):
+                elif wish is not None and not self._needs.satisfied(wish.need, candidate):
                     self.deaths[candidate] = Death(frozenset({("", str(wish))}), None)
                 else:
                     domain[candidate] = self._by_package(candidate)

@@ -6,8 +6,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from resolvelib import AbstractProvider, BaseReporter, ResolutionImpossible, ResolutionTooDeep, Resolver
 
+from gpudoctor.matrix.claims import HasGpuCode
 from gpudoctor.matrix.index import Matrix
 from gpudoctor.model.errors import GpuDoctorError, UsageError
 from gpudoctor.pins.candidates import Shelf
@@ -47,6 +49,7 @@ def choose(
         UsageError: A wish names a package whose releases the matrix does not know.
     """
     _refuse_unknown(matrix, wishes)
+    wishes = [_of_any_index(matrix, wish) for wish in wishes]
     if (impossible := unserved(matrix, machine)) is not None:
         return impossible
     plain = _Attempt(matrix, machine, wishes, installed, from_package_index=True)
@@ -63,6 +66,13 @@ def choose(
 def _versions(chosen: Chosen, wishes: Sequence[Wish]) -> list[str]:
     wished = {wish.package for wish in wishes}
     return [candidate.version for candidate in chosen.candidates if candidate.package in wished]
+
+
+def _of_any_index(matrix: Matrix, wish: Wish) -> Wish:
+    """Leave out the label of a build that the package index serves without one: torch 2.7.1 there is 2.7.1+cu126."""
+    labelled = next((s.strip().removeprefix("==") for s in wish.versions.split(",") if "+" in s), None)
+    facts = matrix.facts(wish.package, HasGpuCode, labelled) if labelled else ()
+    return msgspec.structs.replace(wish, build=None) if any("" in fact.when.builds for fact, _ in facts) else wish
 
 
 def _refuse_unknown(matrix: Matrix, wishes: Sequence[Wish]) -> None:
@@ -141,7 +151,7 @@ def _release(cuda: str) -> tuple[int, ...]:
 
 def _wanted(wishes: Iterable[Wish]) -> Iterator[Need]:
     for wish in wishes:
-        yield Need(package=wish.package, versions=wish.versions, because="asked for")
+        yield wish.need
 
 
 class _Provider(AbstractProvider[Need, Candidate, str]):

@@ -17,15 +17,22 @@ class Wish(msgspec.Struct, frozen=True):
         package: Canonical name.
         versions: PEP 440 specifier set; empty means any release.
         extras: Extras, passed on to the installer.
+        build: Label of the build that is asked for: `cu118` of `==2.5.1+cu118`; None where any will do.
     """
 
     package: str
     versions: str = ""
     extras: tuple[str, ...] = ()
+    build: str | None = None
 
     def __str__(self) -> str:
         extras = f"[{','.join(self.extras)}]" if self.extras else ""
         return f"{self.package}{extras}{self.versions}"
+
+    @property
+    def need(self) -> Need:
+        """What it asks of its package."""
+        return Need(package=self.package, versions=self.versions, build=self.build, because="asked for")
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):

@@ -38,10 +38,12 @@ def _wish(text: str) -> Wish:
         raise UsageError(f"{text!r}: expected a package such as faster-whisper or 'torch>=2.6'") from error
     if requirement.url or requirement.marker:
         raise UsageError(f"{text!r}: neither an address nor a marker can be chosen by; give name and versions")
+    labels = [str(s.version).partition("+")[2] for s in requirement.specifier if s.operator == "=="]
     return Wish(
         package=str(canonicalize_name(requirement.name)),
         versions=str(requirement.specifier),
         extras=tuple(sorted(requirement.extras)),
+        build=next(filter(None, labels), None),
     )
 
 

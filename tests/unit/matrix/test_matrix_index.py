@@ -218,6 +218,12 @@ class TestGpus:
             (" sm_86 ", "8.6", None),
             ("12.0", "12.0", None),
             ("sm_120", "12.0", None),
+            ("5090", "12.0", None),
+            ("RTX PRO 6000", "12.0", None),
+            ("1080 ti", "6.1", None),
+            ("4070 super", "8.9", None),
+            ("GTX 1660", "7.5", None),
+            ("Quadro P4000", "6.1", None),
         ],
     )
     def test_spelling_is_free(self, matrix: Matrix, text: str, capability: str, memory: int | None) -> None:
@@ -226,9 +232,24 @@ class TestGpus:
         assert (found.compute_capability, found.memory_bytes) == (capability, memory)
 
     @pytest.mark.parametrize(
-        "text", ["", "NVIDIA", "RTX 309", "RTX 30900", "Radeon RX 7900", "99.9", "1.0", "\x1b[31m", "9"]
+        "text",
+        [
+            "",
+            "NVIDIA",
+            "RTX 309",
+            "RTX 30900",
+            "Radeon RX 7900",
+            "99.9",
+            "1.0",
+            "\x1b[31m",
+            "9",
+            "6000",
+            "5000",
+            "rtx",
+            "Blackwell",
+        ],
     )
-    def test_the_unknown_is_none(self, matrix: Matrix, text: str) -> None:
+    def test_the_unknown_and_what_means_several_are_none(self, matrix: Matrix, text: str) -> None:
         assert matrix.gpu(text) is None
 
     def test_tegra_is_told_apart(self, matrix: Matrix) -> None:

@@ -260,6 +260,11 @@ class TestRealMatrix:
         assert found(REAL, "ctranslate2==4.4.0")["nvidia-cudnn-cu12"].startswith("8.")
         assert found(REAL, "ctranslate2==4.4.0", "torch")["torch"].startswith("2.3.")
 
+    def test_a_label_asks_for_that_build(self) -> None:
+        assert found(REAL, "torch==2.7.1+cu118")["torch"] == "2.7.1+cu118"
+        assert found(REAL, "torch==2.7.1+cu126")["torch"] == "2.7.1"  # the package index's own build
+        assert refused(REAL, "torch==2.7.1+cu999").between == ("torch==2.7.1+cu999",)
+
     def test_a_driver_for_cuda_11(self) -> None:
         old = msgspec.structs.replace(HERE, driver="470.82.01")
         conflict = refused(REAL, "faster-whisper", machine=old)
