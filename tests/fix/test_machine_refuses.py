@@ -13,6 +13,7 @@ import pytest
 
 from fakehw.unprivileged import NOBODY
 from gpudoctor.fix.apply import Stale, apply_plan
+from gpudoctor.fix.refusals import Refusal
 from gpudoctor.fix.types import Plan
 from gpudoctor.system.changes import Busy, CannotChange, RealChanges
 from support.repairs import CUDNN, OPS, Patient, in_child
@@ -198,3 +199,77 @@ def test_a_site_folder_that_leads_elsewhere(tmp_path: Path) -> None:
     assert instead.applicability == "display-only"
     assert "outside the environment" in instead.why
     assert changed(before, tree_state(tmp_path / "shared")) == []
+
+
+class Swapping(RealChanges):
+    """Changes during which somebody puts a link in a folder's place, at one moment.
+
+    Attributes:
+        site: The folder.
+        away: Where the link leads.
+    """
+
+    def __init__(self, patient: Patient, away: Path, moment: int) -> None:
+        super().__init__((str(patient.env.root), patient.workshop().folder))
+        self.site, self.away, self._left = patient.env.site, away, moment
+
+    def _swap(self) -> None:
+        if self._left == 0:
+            self.site.rename(self.site.with_name("before"))
+            self.site.symlink_to(self.away)
+        self._left -= 1
+
+    def write_file(self, path: str, content: bytes, **options: object) -> None:  # type: ignore[override]
+        self._swap()
+        super().write_file(path, content, **options)  # type: ignore[arg-type]
+
+    def make_link(self, path: str, text: str) -> None:
+        self._swap()
+        super().make_link(path, text)
+
+    def remove(self, path: str) -> None:
+        self._swap()
+        super().remove(path)
+
+
+@pytest.mark.parametrize("strategy", ["hook", "links"])
+@pytest.mark.parametrize("moment", range(1, 5))
+def test_a_folder_exchanged_for_a_link_on_the_way_leads_nowhere(tmp_path: Path, strategy: str, moment: int) -> None:
+    """The owner of an environment that somebody else repairs must not choose what else is written, or removed."""
+    patient = Patient(tmp_path)
+    away = tmp_path / "away"
+    shutil.copytree(patient.env.site, away, symlinks=True)
+    before, plan = tree_state(away), patient.plan(strategy)
+    assert isinstance(plan, Plan)
+    swapping = Swapping(patient, away, moment)
+
+    def apply_and_undo() -> None:  # the later moments come with undoing
+        apply_plan(patient.system, swapping, patient.workshop().folder, plan)
+        patient.undo(swapping)
+
+    with pytest.raises(CannotChange, match="outside of"):
+        apply_and_undo()
+    assert changed(before, tree_state(away)) == []
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link", "folder"])
+def test_what_stands_where_a_file_is_to_go_is_left_alone(tmp_path: Path, kind: str) -> None:
+    """A pipe is not waited for, a link not followed."""
+    patient = Patient(tmp_path)
+    plan = planned(patient)
+    path, other = Path(plan.actions[0].path), tmp_path / "other"
+    other.write_text("somebody else's\n")
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "link":
+        path.symlink_to(other)
+    else:
+        path.mkdir()
+    before = (path.lstat().st_ino, path.lstat().st_mtime_ns, sorted(patient.env.site.iterdir()))
+    for strategy in (None, "hook"):
+        answer = patient.plan(strategy)
+        assert isinstance(answer, Refusal) or (isinstance(answer, Plan) and answer.strategy != "hook"), answer
+    with pytest.raises(Stale):
+        apply_plan(patient.system, RealChanges(), patient.workshop().folder, plan)
+    assert before == (path.lstat().st_ino, path.lstat().st_mtime_ns, sorted(patient.env.site.iterdir()))
+    assert other.read_text() == "somebody else's\n"

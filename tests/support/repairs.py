@@ -123,7 +123,8 @@ class Patient:
         self.request = SnapshotRequest(python=str(self.env.python), own_python=sys.executable)
 
     def workshop(self, changes: RealChanges | None = None) -> Workshop:
-        return Workshop(self.system, changes or RealChanges(), str(self.env.root))
+        confined = RealChanges((str(self.env.root), self.system.environ()["XDG_STATE_HOME"]))
+        return Workshop(self.system, changes or confined, str(self.env.root))
 
     def see(self) -> FixRequest:
         return see(self.system, self.matrix, self.request)

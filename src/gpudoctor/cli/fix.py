@@ -216,6 +216,8 @@ class _Printer:
 
 
 def _workshop(request: SnapshotRequest) -> Workshop:
+    from gpudoctor.fix.native import root_of
+    from gpudoctor.fix.places import journal_home
     from gpudoctor.fix.repair import Workshop
     from gpudoctor.probes.interpreter import find_target
     from gpudoctor.probes.layout import find_layout
@@ -223,10 +225,11 @@ def _workshop(request: SnapshotRequest) -> Workshop:
     from gpudoctor.system.real import RealSystem
 
     system = RealSystem()
+    journals = journal_home(system.environ())
     if request.binary is not None:
-        return Workshop(system, RealChanges(), request.binary)
-    layout = find_layout(system, find_target(system, request.python, request.own_python))
-    return Workshop(system, RealChanges(), layout.prefix)
+        return Workshop(system, RealChanges((root_of(system, request.binary), journals)), request.binary)
+    prefix = find_layout(system, find_target(system, request.python, request.own_python)).prefix
+    return Workshop(system, RealChanges((prefix, journals)), prefix)
 
 
 def _list(request: SnapshotRequest, show: _Printer) -> int:

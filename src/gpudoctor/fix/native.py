@@ -55,6 +55,16 @@ def native_path(system: ReadSystem, named: str) -> str:
     return posixpath.normpath(posixpath.join(system.cwd(), named))
 
 
+def root_of(system: ReadSystem, path: str) -> str:
+    """Return the folder that a repair may write below, whether the program is still there or not."""
+    try:
+        if system.stat(path).kind == "directory":
+            return path
+    except (NotThere, CannotLook):
+        pass
+    return posixpath.dirname(path) or "/"
+
+
 def find_native(system: ReadSystem, path: str) -> Native:
     """Look at what is to be repaired.
 

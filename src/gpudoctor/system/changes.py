@@ -1,6 +1,8 @@
 """The write protocol: changes that are whole or not at all, each durable before the call returns.
 
-Every change goes through one object, so that a test can end the process before, in and after any of them.
+Every change goes through one object, so that a test can end the process before, in and after any of them, and so that
+none of them can lead out of the folders that the user named: whoever owns a judged environment may put a link in a
+folder's place between the look at it and the change.
 """
 
 from __future__ import annotations
@@ -17,11 +19,13 @@ from typing import Union
 import msgspec
 
 from gpudoctor.model.errors import GpuDoctorError
-from gpudoctor.system.writing import sync_folder, write_all
+from gpudoctor.system.opening import digest_of, open_plainly, opened, set_folder_mode
+from gpudoctor.system.writing import fill_new, replacing, sync_folder, write_all
 
 _BINARY = getattr(os, "O_BINARY", 0)
 _CLOEXEC = getattr(os, "O_CLOEXEC", 0)
-_NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
+_DESCRIPTORS = "/proc/self/fd"
+_MOST_BYTES = 64 << 20
 _BUSY = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
 
 
@@ -99,6 +103,38 @@ PathState = Union[Nothing, FileState, LinkState, FolderState, OtherState]  # noq
 class RealChanges:
     """Changes on the real machine."""
 
+    _roots: tuple[str, ...] | None = None
+
+    def __init__(self, roots: tuple[str, ...] | None = None) -> None:
+        """Say where changes may be made.
+
+        Args:
+            roots: Folders that nothing outside of is changed; None for no such limit.
+        """
+        if roots is not None:
+            self._roots = tuple(os.path.realpath(root) for root in roots)
+
+    @contextlib.contextmanager
+    def _held(self, path: str) -> Iterator[str]:
+        """Hold the folder of a path open while the path in it is changed, and give the path by way of it.
+
+        Raises:
+            CannotChange: The folder lies outside of the roots.
+            OSError: It cannot be opened.
+        """
+        if self._roots is None or not os.path.isdir(_DESCRIPTORS):
+            yield path
+            return
+        folder, name = os.path.split(path)
+        real = os.path.realpath(folder)
+        if not any(real == root or real.startswith(root.rstrip("/") + "/") for root in self._roots):
+            raise CannotChange(f"{path} leads to {real}, outside of {self._roots[0]}; nothing was changed there")
+        fd = open_plainly(real)
+        try:
+            yield f"{_DESCRIPTORS}/{fd}/{name}"
+        finally:
+            os.close(fd)
+
     # --- looking, without following a link
 
     def state(self, path: str) -> PathState:
@@ -118,7 +154,7 @@ class RealChanges:
                 return FolderState(_names_digest(path), status.st_mtime_ns)
             if not stat_bits.S_ISREG(status.st_mode):
                 return OtherState()
-            digest = hashlib.sha256(self.read(path)).hexdigest()
+            digest = digest_of(path)
             mode = stat_bits.S_IMODE(status.st_mode)
             return FileState(digest, mode, status.st_mtime_ns, status.st_uid, status.st_gid)
 
@@ -126,12 +162,13 @@ class RealChanges:
         """Return a regular file's content, links not followed.
 
         Raises:
-            CannotChange: It cannot be read.
+            CannotChange: It cannot be read, or is larger than any file that a repair edits.
         """
-        with _told(path, "cannot be read"):
-            fd = os.open(path, os.O_RDONLY | _BINARY | _CLOEXEC | _NOFOLLOW | getattr(os, "O_NONBLOCK", 0))
-            with os.fdopen(fd, "rb") as file:
-                return file.read()
+        with _told(path, "cannot be read"), opened(path) as file:
+            content = file.read(_MOST_BYTES + 1)
+            if len(content) > _MOST_BYTES:
+                raise CannotChange(f"{path} is larger than any file that is edited here")
+            return content
 
     def writable(self, folder: str) -> str | None:
         """Return why no file can be made in a folder, as a clause; None when one can."""
@@ -168,30 +205,17 @@ class RealChanges:
         Raises:
             CannotChange: It cannot be written.
         """
-        with _told(path, "cannot be written"):
+        with _told(path, "cannot be written"), self._held(path) as here:
+            between = os.path.join(os.path.dirname(here), os.path.basename(temporary))
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
-            try:
-                self._fill(temporary, content, mode, owner)
+                os.unlink(between)
+            with replacing(between, here):
+                self._fill(between, content, mode, owner)
                 if mtime_ns is not None:
-                    os.utime(temporary, ns=(mtime_ns, mtime_ns))
-                os.replace(temporary, path)
-            except OSError:
-                with contextlib.suppress(OSError):
-                    os.unlink(temporary)
-                raise
-            sync_folder(os.path.dirname(path))
+                    os.utime(between, ns=(mtime_ns, mtime_ns))
 
     def _fill(self, path: str, content: bytes, mode: int, owner: tuple[int, int] | None) -> None:
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY | _CLOEXEC, 0o600)
-        try:
-            write_all(fd, content)
-            if owner is not None and (os.fstat(fd).st_uid, os.fstat(fd).st_gid) != owner:
-                os.fchown(fd, *owner)
-            os.fchmod(fd, mode)
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        fill_new(path, content, mode, owner)
 
     def make_link(self, path: str, text: str) -> None:
         """Make a symbolic link where nothing is.
@@ -199,9 +223,9 @@ class RealChanges:
         Raises:
             CannotChange: Something is there, or it cannot be made.
         """
-        with _told(path, "cannot be linked"):
-            os.symlink(text, path)
-            sync_folder(os.path.dirname(path))
+        with _told(path, "cannot be linked"), self._held(path) as here:
+            os.symlink(text, here)
+            sync_folder(os.path.dirname(here))
 
     def make_folder(self, path: str, mode: int = 0o755) -> None:
         """Make a folder where nothing is.
@@ -209,10 +233,10 @@ class RealChanges:
         Raises:
             CannotChange: It cannot be made.
         """
-        with _told(path, "cannot be made"):
-            os.mkdir(path, mode)
-            os.chmod(path, mode)
-            sync_folder(os.path.dirname(path))
+        with _told(path, "cannot be made"), self._held(path) as here:
+            os.mkdir(here, mode)
+            set_folder_mode(here, mode)
+            sync_folder(os.path.dirname(here))
 
     def remove(self, path: str) -> None:
         """Remove a file or a link; what is not there is no error.
@@ -220,9 +244,9 @@ class RealChanges:
         Raises:
             CannotChange: It cannot be removed.
         """
-        with _told(path, "cannot be removed"), contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
-            sync_folder(os.path.dirname(path))
+        with _told(path, "cannot be removed"), contextlib.suppress(FileNotFoundError), self._held(path) as here:
+            os.unlink(here)
+            sync_folder(os.path.dirname(here))
 
     def remove_folder(self, path: str) -> None:
         """Remove an empty folder; what is not there is no error.
@@ -230,9 +254,9 @@ class RealChanges:
         Raises:
             CannotChange: It holds something, or cannot be removed.
         """
-        with _told(path, "cannot be removed"), contextlib.suppress(FileNotFoundError):
-            os.rmdir(path)
-            sync_folder(os.path.dirname(path))
+        with _told(path, "cannot be removed"), contextlib.suppress(FileNotFoundError), self._held(path) as here:
+            os.rmdir(here)
+            sync_folder(os.path.dirname(here))
 
     def set_mtime(self, path: str, mtime_ns: int) -> None:
         """Set the time of last modification.
@@ -240,8 +264,8 @@ class RealChanges:
         Raises:
             CannotChange: It cannot be set.
         """
-        with _told(path, "cannot be given its former time"):
-            os.utime(path, ns=(mtime_ns, mtime_ns))
+        with _told(path, "cannot be given its former time"), self._held(path) as here:
+            os.utime(here, ns=(mtime_ns, mtime_ns))
 
     # --- records of our own
 

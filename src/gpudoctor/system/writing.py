@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+from collections.abc import Iterator
 
 from gpudoctor.model.errors import GpuDoctorError
 
@@ -52,22 +53,49 @@ def _write_directly(path: str, data: bytes) -> None:
 
 def _replace(target: str, data: bytes, mode: int | None) -> None:
     temporary = os.path.join(os.path.dirname(target), f".gpudoctor-{os.urandom(6).hex()}.tmp")
-    # 0o666: the process's umask decides for a new file, as it does for every other program.
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY | _CLOEXEC, 0o666)
+    with replacing(temporary, target):
+        fill_new(temporary, data, None if mode is None else stat.S_IMODE(mode))
+
+
+@contextlib.contextmanager
+def replacing(temporary: str, target: str) -> Iterator[None]:
+    """Let a file that is made meanwhile take the place of another one; without it where the making fails.
+
+    Raises:
+        OSError: It cannot be made, or not take the place.
+    """
     try:
-        try:
-            write_all(fd, data)
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-        if mode is not None:
-            os.chmod(temporary, stat.S_IMODE(mode))
+        yield
         os.replace(temporary, target)
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
     sync_folder(os.path.dirname(target))
+
+
+def fill_new(path: str, data: bytes, mode: int | None, owner: tuple[int, int] | None = None) -> None:
+    """Make a file where nothing is; on the disk when this returns.
+
+    Args:
+        path: The file.
+        data: All of its content.
+        mode: Permission bits, whatever the umask says; None to let the umask decide, as for every other program.
+        owner: User and group id; None for this process's.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY | _CLOEXEC, 0o666 if mode is None else 0o600)
+    try:
+        write_all(fd, data)
+        if owner is not None and (os.fstat(fd).st_uid, os.fstat(fd).st_gid) != owner:
+            os.fchown(fd, *owner)
+        if mode is not None:
+            os.chmod(fd if os.chmod in os.supports_fd else path, mode)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def write_all(fd: int, data: bytes) -> None:
