@@ -221,18 +221,18 @@ HOSTS: dict[str, HostSpec] = {
         variables={"LD_LIBRARY_PATH": BOTH},
     ),
     "host-rtx-3090-cudnn-of-another-environment": HostSpec(
-        story="LD_LIBRARY_PATH still names the cuDNN 9.10 of another environment, before torch 2.5.1 and its cuDNN 9.1.",
+        story="LD_LIBRARY_PATH names the cuDNN 9.10 of another environment, before torch 2.5.1 and its cuDNN 9.1.",
         env="torch-251-ct2-485",
         cards=(RTX_3090,),
         driver="550.54.15",
         variables={"LD_LIBRARY_PATH": f"{{others}}/ct2-460-cudnn910/{SITE}/nvidia/cudnn/lib:{CUBLAS}"},
     ),
-    "host-rtx-3090-nvjitlink-of-another-environment": HostSpec(
-        story="LD_LIBRARY_PATH names the nvJitLink 12.4 of another environment, before torch 2.8.0 for CUDA 12.8.",
+    "host-rtx-3090-older-cudnn-of-another-environment": HostSpec(
+        story="LD_LIBRARY_PATH names the cuDNN 9.1 of another environment, before torch 2.8.0 and its cuDNN 9.10.",
         env="torch-280-ct2-485",
         cards=(RTX_3090,),
         driver="570.124.06",
-        variables={"LD_LIBRARY_PATH": f"{{others}}/torch-251-ct2-485/{SITE}/nvidia/nvjitlink/lib:{CUBLAS}"},
+        variables={"LD_LIBRARY_PATH": f"{{others}}/ct2-460-cudnn91/{SITE}/nvidia/cudnn/lib:{CUBLAS}"},
     ),
     "host-rtx-3090-torchaudio-2110": HostSpec(
         story="torch 2.5.1, and the torchaudio and torchcodec that installers put beside it.",
@@ -254,7 +254,7 @@ HOSTS: dict[str, HostSpec] = {
         driver="550.54.15",
     ),
     "host-docker-desktop": HostSpec(
-        story="A workstation with the NVIDIA Container Toolkit, whose user has Docker Desktop for Linux in front of it.",
+        story="A workstation with the NVIDIA Container Toolkit, whose user runs Docker Desktop for Linux.",
         env="ct2-485-cublas12",
         cards=(RTX_3090,),
         driver="550.54.15",

@@ -14,12 +14,13 @@ import msgspec
 from environments.expectation import render_expected
 from gpudoctor.matrix.load import load_matrix
 from gpudoctor.model.fact import Absent, Present
-from gpudoctor.model.snapshot import Snapshot
+from gpudoctor.model.snapshot import NvmlError, Snapshot
 from gpudoctor.rules.engine import judge
 from unit.rules.builders import (
     CUBLAS,
     CUDNN,
     Parts,
+    answer,
     build,
     ct2_cublas,
     ct2_cudnn8,
@@ -27,12 +28,15 @@ from unit.rules.builders import (
     ctranslate2,
     cublas12,
     cublas13,
+    cuda_says,
     cudnn8,
     cudnn9,
     dist,
     driver,
+    gpu,
     host,
     installed,
+    interpreter,
     machine,
     no_driver,
     onnxruntime_gpu,
@@ -43,13 +47,31 @@ from unit.rules.builders import (
     with_,
     without_gpu,
 )
+from unit.rules.package_cases import old_cxx, old_libc, stack
 
 HERE = Path(__file__).parent
+
+
+def older_nvjitlink() -> Parts:
+    """cuSPARSE that finds a nvJitLink older than itself, before it in LD_LIBRARY_PATH."""
+    reason = "/opt/cuda-12.1/lib64/libnvJitLink.so.12: undefined symbol: __nvJitLinkGetErrorLogSize_12_8"
+    row = answer(
+        "torch",
+        "libcusparse.so.12",
+        "cusparse",
+        link="needed",
+        when="at import",
+        failure="undefined-symbol",
+        culprit="libnvJitLink.so.12",
+        reason=reason,
+    )
+    return Parts(resolutions=(row,))
 
 
 def environments() -> dict[str, Snapshot]:
     """Return the snapshots by slug; a slug that ends in `-ok` must give no finding."""
     wheels = (cudnn9(), cublas12())
+    latest = (ctranslate2("4.8.5"), cublas12(), ct2_cublas(CUBLAS))
     right = with_(machine(), ctranslate2(), *wheels, ct2_cudnn9(CUDNN), ct2_cublas(CUBLAS))
     wrong = with_(machine(), ctranslate2(), *wheels, ct2_cudnn9(None), ct2_cublas(None))
     newer = with_(machine(), ctranslate2(), cudnn9("9.10.2.21"), cublas12(), ct2_cudnn9(CUDNN), ct2_cublas(CUBLAS))
@@ -94,6 +116,37 @@ def environments() -> dict[str, Snapshot]:
             torch(),
             *wheels,
             installed("openai-whisper==20250625"),
+        ),
+        "synthetic-torch-222-numpy-2": with_(machine(), torch("2.2.2", "12.1"), *wheels, installed("numpy==2.1.3")),
+        "synthetic-pyannote-31-numpy-2": with_(
+            machine(), torch("2.8.0", "12.8"), *wheels, installed("pyannote-audio==3.1.1", "numpy==2.1.3")
+        ),
+        "synthetic-torch-cpu-whisperx": with_(
+            machine(ffmpeg=Present("/usr/bin/ffmpeg")),
+            Parts(
+                distributions=(dist("torch", "2.8.0+cpu"), dist("whisperx", "3.4.2")),
+                builds=(build("torch", "2.8.0+cpu", None, gpu=False),),
+            ),
+        ),
+        "synthetic-pyannote-3-lightning-26": with_(
+            machine(), torch("2.8.0", "12.8"), *wheels, installed("pyannote-audio==3.1.1", "lightning==2.6.1")
+        ),
+        "synthetic-ct2-440-glibc-241": with_(
+            machine(import_faults=(stack(),)), ctranslate2("4.4.0"), cudnn8(), ct2_cudnn8(CUDNN)
+        ),
+        "synthetic-ct2-old-libstdcxx": with_(machine(import_faults=(old_cxx(),)), *latest),
+        "synthetic-ct2-old-glibc": with_(machine(import_faults=(old_libc(),)), *latest),
+        "synthetic-torch-older-nvjitlink": with_(machine(), torch("2.8.0", "12.8"), *wheels, older_nvjitlink()),
+        "synthetic-gpu-fallen-off-the-bus": machine(
+            gpus=Present((gpu(error=Present(NvmlError(code=15, message="GPU is lost"))),))
+        ),
+        "synthetic-driver-module-not-loaded": machine(
+            driver=driver(kernel_module=Absent(), nvml=Absent(), nvml_error=Absent(), cuda=Absent()), gpus=Absent()
+        ),
+        "synthetic-uvm-after-suspend": machine(driver=cuda_says(999)),
+        "synthetic-python-without-wheels": replace(
+            with_(machine(), ctranslate2("4.4.0"), cudnn8(), cublas12(), ct2_cudnn8(CUDNN), ct2_cublas(CUBLAS)),
+            interpreter=Present(interpreter(version=Present("3.13.1"))),
         ),
         "synthetic-no-gpu": without_gpu(right),
         "synthetic-driver-missing": machine(driver=no_driver(), gpus=Absent(), host=host(device_nodes=Absent())),

@@ -18,6 +18,12 @@ from gpudoctor.rules.engine import judge
 HERE = Path(__file__).parent
 SLUGS = sorted(p.parent.name for p in HERE.glob("*/snapshot.json"))
 MATRIX = load_matrix()
+# Causes that a look at the machine cannot tell, and who tells them.
+NOT_OF_A_MACHINE = {
+    "model-download": "a log, with `explain`",
+    "not-recognised": "the absence of a cause",
+    "pinned-memory-limit": "a log or a run: nothing on disk and nothing that the driver says tells WSL's limit",
+}
 
 
 def read(slug: str) -> Snapshot:
@@ -45,6 +51,12 @@ def test_a_healthy_host_gives_no_finding_and_no_open_question(slug: str) -> None
 @pytest.mark.parametrize("slug", [s for s in SLUGS if not s.endswith("-ok")])
 def test_every_other_host_gives_one(slug: str) -> None:
     assert judge(read(slug), MATRIX).findings
+
+
+def test_every_cause_is_found_on_one_of_them() -> None:
+    texts = ((HERE / slug / "expected.json").read_text(encoding="utf-8") for slug in SLUGS)
+    found = {f["cause"] for text in texts for f in json.loads(text)["findings"]}
+    assert {c.id for c in MATRIX.data.causes} - found == set(NOT_OF_A_MACHINE)
 
 
 @pytest.mark.parametrize("slug", sorted(HOSTS))

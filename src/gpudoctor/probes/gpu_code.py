@@ -33,7 +33,11 @@ _PADDING_READ = 64
 _CHUNK_BYTES = 256 << 10
 _OVERLAP_BYTES = 512
 _MAX_RODATA_BYTES = 16 << 20
-_ARCH_FLAGS = re.compile(rb"(?<![^\0])((?:sm|compute)_[0-9]{2,3}[a-z]?(?: (?:sm|compute)_[0-9]{2,3}[a-z]?)*)(?=\0)")
+# In torch 2.8.0 other text stands right before the list, without a zero between: a list needs none.
+_ARCH_FLAGS = re.compile(
+    rb"((?:sm|compute)_[0-9]{2,3}[a-z]?(?: (?:sm|compute)_[0-9]{2,3}[a-z]?)+"
+    rb"|(?<![^\0])(?:sm|compute)_[0-9]{2,3}[a-z]?)(?=\0)"
+)
 
 
 class Section(msgspec.Struct, frozen=True):

@@ -41,7 +41,7 @@ def _same_cause(head: Finding, symptom: Finding) -> bool:
 
 
 def _broken_by_shadow(head: Finding, symptom: Finding) -> bool:
-    return symptom.level == "error" and _same_consumer(head, symptom)
+    return _same_consumer(head, symptom) and (symptom.level == "error" or _same_cause(head, symptom))
 
 
 def _cpu_package_won(head: Finding, symptom: Finding) -> bool:

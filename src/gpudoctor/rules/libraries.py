@@ -297,7 +297,7 @@ def group_facts(group: Group) -> tuple[str, ...]:
 
 def group_consequences(group: Group) -> tuple[str, ...]:
     """Return what else will not load for the same cause."""
-    headline = {m.blamed for m in group.misses if m.state == group.state}
+    headline = {m.blamed for m in group.misses if m.state == group.state} | {plain_name(group.head.resolution)}
     asked_for = unique(plain_name(m.resolution) for m in group.misses)
     return tuple(f"{name} will not load either" for name in asked_for if name not in headline)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Iterable
 
 from gpudoctor.matrix.index import Matrix, stem_of
 from gpudoctor.model.fact import value_of
@@ -17,7 +18,7 @@ from gpudoctor.rules.libraries import (
     group_facts,
     no_loader,
 )
-from gpudoctor.rules.misses import Group, broken_consumers, deciding_rows, is_unreached, library_groups
+from gpudoctor.rules.misses import Group, broken_consumers, culprit_of, deciding_rows, is_unreached, library_groups
 from gpudoctor.rules.origins import cuda_major, toolkit_of
 from gpudoctor.rules.pages import libraries as pages
 from gpudoctor.rules.reading import (
@@ -33,11 +34,16 @@ from gpudoctor.rules.reading import (
     unique,
 )
 
-_ONE_ENVIRONMENT = Fix(
-    title="Let all parts come from one folder: take the folder of the other build out of LD_LIBRARY_PATH (or put the "
-    "complete one first) before the process starts",
-    applicability="display-only",
-)
+
+def _one_folder(rows: Iterable[Resolution]) -> Fix:
+    """Return the way out, with the folders of LD_LIBRARY_PATH that some of the parts come from."""
+    taken = unique(posixpath.dirname(r.path) for r in rows if r.path and r.found_via == "ld-library-path")
+    other = listed(taken) if taken else "the folder of the other build"
+    return Fix(
+        title=f"Let all parts come from one folder: take {other} out of LD_LIBRARY_PATH before the process starts, or "
+        "put the complete one first",
+        applicability="display-only",
+    )
 
 
 def _cudnn(snapshot: Snapshot, matrix: Matrix) -> tuple[Evaluation, ...]:
@@ -71,7 +77,7 @@ def _unloadable(rule: Rule, snapshot: Snapshot, matrix: Matrix, group: Group) ->
     who = label(snapshot, matrix, group.consumer)
     message = (
         f"{after_torch(snapshot, matrix, group)}{who} gets parts of two builds: {plain_name(head.resolution)} cannot "
-        f"be loaded, for it needs a symbol that the other part lacks; {fate(group)}."
+        f"be loaded, for {culprit_of(head.resolution) or 'another part'} lacks a symbol that it needs; {fate(group)}."
     )
     return rule.fail(
         consumer_subject(group.consumer),
@@ -81,7 +87,7 @@ def _unloadable(rule: Rule, snapshot: Snapshot, matrix: Matrix, group: Group) ->
         evidence=(*group_evidence(group), *_other_parts(snapshot, matrix, group)),
         facts=group_facts(group),
         consequences=group_consequences(group),
-        fixes=(_ONE_ENVIRONMENT,),
+        fixes=(_one_folder(deciding_rows(snapshot, matrix, group.consumer)),),
     )
 
 
@@ -192,7 +198,7 @@ def _two_builds(
         cause=rule.causes[0],
         level="warning",
         evidence=evidence(*((posixpath.basename(path), f"{version or '?'}, {path}") for path, version in parts)),
-        fixes=(_ONE_ENVIRONMENT,),
+        fixes=(_one_folder(r for r in deciding_rows(snapshot, matrix, consumer) if r.path in dict(parts)),),
     )
 
 
@@ -231,7 +237,7 @@ def _newer_shim(
         evidence=evidence(
             ("dispatch library", shim), ("libcudnn_graph", f"{part}, {graph.path}"), ("found via", graph.found_via)
         ),
-        fixes=(_ONE_ENVIRONMENT,),
+        fixes=(_one_folder(r for r in rows if r.family == "cudnn"),),
     )
 
 

@@ -72,6 +72,15 @@ def test_torch_for_cuda(tmp_path: Path) -> None:
     assert build.architectures == Present(("sm_50", "sm_90", "compute_90"))
 
 
+def test_torch_whose_list_stands_right_behind_other_text(tmp_path: Path) -> None:
+    """As in torch 2.8.0: `…std::string ipc_h` and the list, without a zero between."""
+    torch(tmp_path, "2.8.0+cu128", "12.8")
+    compile_library(tmp_path / "torch/lib/libtorch_python.so", text="std::string ipc_hsm_70 sm_75 sm_120")
+    write(tmp_path / "torch/lib/libtorch_cuda.so")
+    build = probe(tmp_path)["torch"]
+    assert build.architectures == Present(("sm_70", "sm_75", "sm_120"))
+
+
 def test_torch_without_gpu_code(tmp_path: Path) -> None:
     torch(tmp_path, "2.8.0+cpu", None)
     build = probe(tmp_path)["torch"]

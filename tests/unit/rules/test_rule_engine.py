@@ -11,8 +11,10 @@ from gpudoctor.model.fact import Absent, Present
 from gpudoctor.model.finding import Evaluation, Pass
 from gpudoctor.model.snapshot import Snapshot
 from gpudoctor.rules.base import Rule
-from gpudoctor.rules.engine import judge
+from gpudoctor.rules.engine import ELSEWHERE, is_selected, judge
+from gpudoctor.rules.registry import RULES
 from unit.rules.builders import (
+    BLIND,
     CUBLAS,
     CUDNN,
     Parts,
@@ -96,6 +98,70 @@ class TestSelection:
     def test_a_name_of_nothing_is_refused(self, name: str) -> None:
         with pytest.raises(UsageError, match="no rule is called"):
             judge(OFF_PATH, MATRIX, select=(name,))
+
+    @pytest.mark.parametrize(
+        ("select", "rules"),
+        [
+            (("GPD201", "GPD602"), {"GPD201", "GPD602"}),
+            ((" gpd201 ",), {"GPD201"}),
+            (("Unresolved-Library",), {"GPD201"}),
+            (("GPD20", "GPD60"), {r.id for r in RULES if r.id.startswith(("GPD20", "GPD60"))}),
+            (("g",), {r.id for r in RULES}),
+            ((), {r.id for r in RULES}),
+        ],
+    )
+    def test_what_runs(self, select: tuple[str, ...], rules: set[str]) -> None:
+        assert set(judge(machine(), MATRIX, select=select).evaluations) == rules
+
+    @pytest.mark.parametrize("name", ["unresolved", "GPD2011", "GPD201,GPD202", "*", "GPD9*", "\x1b[31m"])
+    def test_a_part_of_a_name_a_list_and_a_pattern_are_no_names(self, name: str) -> None:
+        for wanted in ({"select": (name,)}, {"ignore": (name,)}, {"select": ("GPD201",), "ignore": (name,)}):
+            with pytest.raises(UsageError, match="no rule is called"):
+                judge(OFF_PATH, MATRIX, **wanted)
+
+    def test_one_wrong_name_among_good_ones_is_refused(self) -> None:
+        with pytest.raises(UsageError, match="'GPD8'"):
+            judge(OFF_PATH, MATRIX, select=("GPD201", "GPD8"))
+
+    def test_what_is_left_out_is_neither_open_nor_required(self) -> None:
+        bare = without_gpu(HEALTHY)
+        assert judge(bare, MATRIX).required_open
+        without = judge(bare, MATRIX, ignore=("driver-too-old",))
+        assert (without.open, without.required_open) == ((), False)
+
+    def test_only_the_rules_that_strict_insists_on_make_a_verdict_incomplete(self) -> None:
+        unread = with_(machine(ffmpeg=BLIND), installed("openai-whisper==20250625"))
+        verdict = judge(unread, MATRIX)
+        assert [q.rule for q in verdict.open] == ["GPD703"]
+        assert not verdict.required_open
+
+    @pytest.mark.parametrize("rule_id", sorted(ELSEWHERE))
+    def test_the_rules_that_need_more_than_a_snapshot_are_good_names(self, rule_id: str) -> None:
+        for name in (rule_id, rule_id.lower(), ELSEWHERE[rule_id]):
+            assert judge(OFF_PATH, MATRIX, select=(name,)).findings == ()
+            assert judge(machine(), MATRIX, ignore=(name,)).findings == ()
+
+    def test_none_of_them_is_in_the_registry_too(self) -> None:
+        assert not {r.id for r in RULES} & set(ELSEWHERE)
+        assert not {r.name for r in RULES} & set(ELSEWHERE.values())
+
+    @pytest.mark.parametrize(
+        ("select", "ignore", "wanted"),
+        [
+            ((), (), True),
+            (("GPD451",), (), True),
+            (("distribution-drift",), (), True),
+            (("GPD4",), (), True),
+            (("GPD2",), (), False),
+            ((), ("gpd451",), False),
+            (("GPD4",), ("GPD45",), False),
+        ],
+    )
+    def test_a_finding_of_such_a_rule_is_chosen_in_the_same_way(
+        self, select: tuple[str, ...], ignore: tuple[str, ...], wanted: bool
+    ) -> None:
+        drift = replace(judge(OFF_PATH, MATRIX).findings[0], rule="GPD451", name="distribution-drift")
+        assert is_selected(drift, select, ignore) is wanted
 
     @pytest.mark.parametrize("name", ["GPD451", "GPD15"])
     def test_the_rules_on_drift_are_good_names(self, name: str) -> None:

@@ -580,12 +580,10 @@ class TestOnnxruntime:
         late = answer(
             "onnxruntime", "libcudnn.so.9", "cudnn", outcome="unknown", reason="not reached: libcublasLt.so.12"
         )
-        bare = with_(machine(), onnxruntime_gpu())
-        assert '"nvidia-cublas-cu12" "nvidia-cudnn-cu12>=9,<10"' in commands(
-            only(replace(bare, resolutions=(first, late)))
-        )
-        there = with_(bare, cudnn9())
-        assert "nvidia-cudnn-cu12" not in commands(only(replace(there, resolutions=(first, late))))
+        bare = replace(with_(machine(), onnxruntime_gpu()), resolutions=(first, late))
+        both = '"nvidia-cublas-cu12" "nvidia-cudnn-cu12>=9,<10"'
+        assert any(both in c for c in commands(only(bare)))
+        assert not any("nvidia-cudnn-cu12" in c for c in commands(only(with_(bare, cudnn9()))))
 
 
 class TestIgnoredVariable:
