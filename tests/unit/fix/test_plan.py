@@ -162,9 +162,30 @@ def test_what_is_only_shown_cannot_be_applied_by_accident(patient: Patient) -> N
     assert any("ldconfig" in command for command in found.commands)
 
 
-def test_a_folder_that_the_variable_cannot_name(tmp_path: Path) -> None:
-    """The hook opens by path and needs no LD_LIBRARY_PATH; today the settings that it starts from do."""
-    patient = Patient(tmp_path / "a:b")
-    found = patient.plan()
-    assert isinstance(found, Refusal)
-    assert found.kind == "inexpressible"
+class TestAFolderThatTheVariableCannotName:
+    """The hook opens by path, and a link has a name of its own: neither needs LD_LIBRARY_PATH."""
+
+    @pytest.mark.parametrize("name", ["a:b", "a;b"])
+    @pytest.mark.parametrize("strategy", [None, "hook", "links"])
+    def test_hook_and_links_serve_it(self, tmp_path: Path, name: str, strategy: str | None) -> None:
+        patient = Patient(tmp_path / name)
+        before = tree_state(patient.env.root)
+        found = plan(patient, strategy)
+        assert found.strategy == strategy or (found.strategy, strategy) == ("hook", None)
+        assert not any("gpudoctor-0" in str(action) for action in found.actions)
+        assert patient.apply(strategy).status == "applied"
+        rows = patient.see().snapshot.resolutions
+        assert {r.outcome for r in rows} == {"present"}
+        assert isinstance(patient.plan(strategy), NothingToDo)
+        assert patient.undo() == ()
+        assert changed(before, tree_state(patient.env.root)) == []
+
+    @pytest.mark.parametrize("strategy", ["activate", "env-file", "wrapper", "show"])
+    def test_what_sets_the_variable_is_refused(self, tmp_path: Path, strategy: str) -> None:
+        found = Patient(tmp_path / "a:b").plan(strategy)
+        assert isinstance(found, Refusal)
+        assert found.kind == "inexpressible"
+
+    def test_a_token_that_the_loader_replaces_everywhere(self, tmp_path: Path) -> None:
+        """In a path that is opened, too, that of the consumer included: there is no way to name it."""
+        assert isinstance(Patient(tmp_path / "a$LIB").plan("hook"), Refusal)

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from gpudoctor.fix.candidates import Scene, inexpressible
+from gpudoctor.fix.candidates import Scene
 from gpudoctor.fix.refusals import Refusal
 from gpudoctor.fix.settings import Settings, prepended, settings_for
 from gpudoctor.loader.consumers import resolve_consumers
+from gpudoctor.loader.search import inexpressible
 from gpudoctor.loader.target import Target
 from gpudoctor.probes.distributions import probe_distributions
 from gpudoctor.probes.libraries import probe_libraries
