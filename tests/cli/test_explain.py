@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -80,6 +82,11 @@ class TestSafe:
         done = gpudoctor("explain", argument.replace("{tmp}", str(tmp_path)))
         assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
 
+    def test_a_message_instead_of_a_file_is_told_how(self) -> None:
+        done = gpudoctor("explain", "RuntimeError: Library libcublas.so.12 is not found")
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+        assert "| gpudoctor explain" in done.stderr
+
     @pytest.mark.parametrize("arguments", [("x.log", "--", "true"), ("--",), ("--python", "/x", "x.log"), ("--no",)])
     def test_wrong_usage(self, arguments: tuple[str, ...]) -> None:
         done = gpudoctor("explain", *arguments, stdin="")
@@ -116,6 +123,45 @@ class TestCommand:
         document = json.loads(done.stderr)
         assert (done.returncode, document["causes"], document["ending"]["signal"]) == (137, [], "SIGKILL")
         assert "main memory" in document["ending"]["explanation"]
+
+    def test_silence_is_said(self) -> None:
+        done = gpudoctor("explain", "--", "sh", "-c", "exit 3")
+        assert (done.returncode, done.stdout) == (3, "")
+        assert "printed nothing" in done.stderr
+        assert "gpudoctor explain --" not in done.stderr
+
+    def test_bytes_pass_unchanged(self) -> None:
+        script = "printf 'a\\000\\377 no end'; printf 'e\\376' >&2"
+        done = subprocess.run(
+            [GPUDOCTOR, "explain", "--", "sh", "-c", script], capture_output=True, env=clean_environment(), check=False
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (0, b"a\x00\xff no end", b"e\xfe")
+
+    @pytest.mark.parametrize("name", ["SEGV", "ABRT", "KILL", "BUS", "ILL"])
+    def test_the_status_of_a_death_by_signal(self, name: str) -> None:
+        done = gpudoctor("explain", "--", "sh", "-c", f"kill -{name} $$")
+        assert done.returncode == 128 + getattr(signal, f"SIG{name}")
+        assert f"SIG{name}" in done.stderr
+
+    def test_ctrl_c_reaches_the_command_and_is_no_fault(self) -> None:
+        script = "trap 'exit 130' INT; echo ready; while :; do sleep 0.05; done"
+        leader, follower = os.openpty()
+        pid = os.fork()
+        if pid == 0:  # pragma: no cover - the child becomes the command
+            os.setsid()
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # a test run in the background was started with it ignored
+            fcntl.ioctl(follower, termios.TIOCSCTTY, 0)
+            for descriptor in (0, 1, 2):
+                os.dup2(follower, descriptor)
+            os.execve(GPUDOCTOR, ["gpudoctor", "explain", "--", "sh", "-c", script], clean_environment())
+        os.close(follower)
+        shown = b""
+        while b"ready" not in shown:
+            shown += os.read(leader, 4096)
+        os.write(leader, b"\x03")
+        _, status = os.waitpid(pid, 0)
+        os.close(leader)
+        assert os.waitstatus_to_exitcode(status) == 130
 
     def test_standard_input_is_the_commands(self) -> None:
         assert gpudoctor("explain", "--", "cat", stdin="to the child").stdout == "to the child"
@@ -171,6 +217,8 @@ class TestCheck:
         assert document["decided_by"] == str(snapshot)
 
     def test_on_this_machine(self, log: Path) -> None:
-        done = gpudoctor("explain", log, "--check")
+        done = gpudoctor("explain", log, "--check", "--python", sys.executable, "--format", "json")
+        document = json.loads(done.stdout)
         assert done.returncode == 1
-        assert "decided" in done.stdout
+        assert document["causes"][0]["decided"]
+        assert sys.executable in document["decided_by"]

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from gpudoctor.explain.catalogue import Platform
     from gpudoctor.model.explanation import Explanation
+    from gpudoctor.model.snapshot import Snapshot
     from gpudoctor.system.passthrough import Ended
 
 EXIT_RECOGNISED = 1
@@ -110,8 +111,8 @@ def explain(
         found, name = _read(log)
     else:
         found, name, ended = _run(command)
-        if ended.status == 0:
-            return 0
+        if ended.status == 0 or (ended.interrupted and not found.causes):
+            return ended.shell_status
     if decided:
         request = {"python": python, "consumers": consumers, "env": env, "env_file": env_file}
         found = _decide(found, snapshot, matrix_file, request)
@@ -123,20 +124,27 @@ def explain(
 
 def _read(log: str | None) -> tuple[Explanation, str]:
     from gpudoctor.explain.rank import explain_stream
-    from gpudoctor.model.errors import UsageError
+    from gpudoctor.model.errors import InputFileError, UsageError
     from gpudoctor.system.streaming import read_pieces, stdin_is_terminal
 
     if log is None and stdin_is_terminal():
         raise UsageError("name a log file, pipe one in, or give a command to run: gpudoctor explain -- COMMAND")
     path = log or "-"
-    found = explain_stream(read_pieces(path), platform=_platform())
+    try:
+        found = explain_stream(read_pieces(path), platform=_platform())
+    except InputFileError as error:
+        if " " in path:
+            raise InputFileError(
+                f"{error}; to explain a message itself, pipe it: echo '…' | gpudoctor explain"
+            ) from error
+        raise
     return found, "standard input" if path == "-" else path
 
 
 def _run(command: tuple[str, ...]) -> tuple[Explanation, str, Ended]:
     import msgspec
 
-    from gpudoctor.explain.ending import explain_ending
+    from gpudoctor.explain.ending import SILENT, explain_ending
     from gpudoctor.explain.rank import Reading
     from gpudoctor.model.errors import UsageError
     from gpudoctor.system.execution import find_program
@@ -150,7 +158,8 @@ def _run(command: tuple[str, ...]) -> tuple[Explanation, str, Ended]:
     flush_own_output()
     ended = run_through(path, command, reading.feed)
     found = reading.explain(_platform())
-    found = msgspec.structs.replace(found, ending=explain_ending(ended.status, ended.signal))
+    advice = found.advice if found.lines else SILENT
+    found = msgspec.structs.replace(found, advice=advice, ending=explain_ending(ended.status, ended.signal))
     return found, f"the output of {command[0]}", ended
 
 
@@ -167,7 +176,15 @@ def _decide(found: Explanation, snapshot: str | None, matrix_file: str | None, r
 
     matrix = load_matrix(matrix_file)
     taken = take_or_read(matrix, snapshot, request_for(**request))
-    return decide(found, judge(taken, matrix), snapshot or "this machine")
+    return decide(found, judge(taken, matrix), snapshot or _place(taken))
+
+
+def _place(taken: Snapshot) -> str:
+    from gpudoctor.model.fact import Present
+
+    if isinstance(taken.interpreter, Present):
+        return f"this machine ({taken.interpreter.value.executable})"
+    return "this machine"
 
 
 def _show(

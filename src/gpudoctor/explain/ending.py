@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from gpudoctor.model.explanation import Ending
 
+# What to do next when a command ended badly without a word.
+SILENT = (
+    "The command printed nothing. Run it so that it shows what it does (its own option for verbose output, or "
+    "`python -X faulthandler` for a Python program that crashes)."
+)
 _SIGNALS = {
     "SIGABRT": "the program stopped itself; C++ libraries, cuDNN among them, do so after their last message",
     "SIGSEGV": "a library crashed on a memory access; the log's last lines or a core dump tell which",

@@ -7,8 +7,8 @@ import re
 # What a terminal obeys: CSI, OSC and single-character sequences.
 _ESCAPES = re.compile(rb"\x1b(?:\[[0-?]{0,40}[ -/]{0,4}[@-~]|\][^\x07\x1b]{0,400}(?:\x07|\x1b\\)|[@-Z\\-_])")
 _CONTROL = dict.fromkeys((*range(0x09), 0x0B, 0x0C, *range(0x0E, 0x20), 0x7F, *range(0x80, 0xA0)), " ")
-# What a chat, a blog or a word processor makes of quotation marks.
-_CONTROL.update({ord(curly): plain for curlies, plain in (("‘’‛ʼ´", "'"), ("“”„", '"')) for curly in curlies})
+# What a chat, a blog or a word processor makes of straight quotation marks.
+_CONTROL |= dict.fromkeys((0xB4, 0x2BC, 0x2018, 0x2019, 0x201B), "'") | dict.fromkeys((0x201C, 0x201D, 0x201E), '"')
 # Compose writes `service-1  | `, journald and syslog `Nov 20 12:00:00 host unit[123]: `, dmesg `[ 12.345678] `,
 # the kubelet `2026-11-20T12:00:00.123456789Z stderr F `. Each may stand before the next.
 _PREFIXES = tuple(

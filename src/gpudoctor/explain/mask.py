@@ -16,12 +16,14 @@ _SECRETS = tuple(
         (r"\b(?:sk|pk|rk)-[A-Za-z0-9_-]{16,255}", HIDDEN),
         (r"\bxox[abprs]-[A-Za-z0-9-]{10,255}|\bAIza[\w-]{30,60}|\bnpm_[A-Za-z0-9]{30,60}|\bpypi-[\w-]{20,255}", HIDDEN),
         (r"\beyJ[\w-]{8,2000}\.[\w-]{8,4000}(?:\.[\w-]{0,2000})?", HIDDEN),
+        (r"(?i)(\b(?:proxy-)?authorization['\"]?\s{0,3}[=:]\s{0,3}['\"]?)[^'\"\n]{3,4000}", rf"\1{HIDDEN}"),
+        (r"(?i)(\b(?:set-)?cookie['\"]?\s{0,3}[=:]\s{0,3}['\"]?)[^'\"\n]{3,4000}", rf"\1{HIDDEN}"),
         (r"(?i)(\b(?:bearer|basic|digest)\s{1,4})[A-Za-z0-9._~+/=-]{8,4000}", rf"\1{HIDDEN}"),
         (r"(\b[a-zA-Z][a-zA-Z0-9+.-]{1,20}://)[^\s/@]{1,300}@", rf"\1{HIDDEN}@"),
         (
-            r"(?i)((?:[\w-]{0,40}(?:token|secret|passw(?:or)?d|passphrase|api[_-]?key|access[_-]?key|private[_-]?key|"
-            r"signature|credential|authorization)[\w-]{0,20})['\"]?\s{0,3}[=:]\s{0,3}['\"]?)"
-            r"(?!None\b|True\b|False\b|null\b|\[masked\]|bearer\b|basic\b)[^\s'\"&,;)\]}]{3,4000}",
+            r"(?i)((?:[\w-]{0,40}(?:token|secrets?|passw(?:or)?d|passphrase|api[_-]?key|signature|credentials?|"
+            r"[_-](?:key|pass|pwd|auth)|\bsig)(?![a-z])[\w-]{0,20})['\"]?\s{0,3}[=:]\s{0,3}['\"]?)"
+            r"(?!None\b|True\b|False\b|null\b|\[masked\])[^\s'\"&,;)\]}]{3,4000}",
             rf"\1{HIDDEN}",
         ),
         (r"(?i)(--(?:[\w-]{0,20})(?:token|password|secret|api-key)\s{1,4})[^\s'\"]{3,4000}", rf"\1{HIDDEN}"),
@@ -29,8 +31,11 @@ _SECRETS = tuple(
         (r"\b(GPU|MIG)-[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}\b", rf"\1-{HIDDEN}"),
     )
 )
+# A name with a space in it (Windows) is one only where the path goes on.
+_NAME = r"[^/\\:;\s\"'<>|]{1,60}"
 _HOME = re.compile(
-    r"((?:/home|/Users|/mnt/[a-z]/Users|[A-Za-z]:(?:\\{1,2}|/)Users)(?:/|\\{1,2}))([^/\\:;\s\"'<>|]{1,100})"
+    r"((?:[/\\]home|/Users|/mnt/[a-z]/Users|[A-Za-z]:(?:\\{1,2}|/)[Uu]sers)(?:/|\\{1,2}))"
+    rf"({_NAME}(?: {_NAME}){{1,3}}(?=[/\\])|{_NAME})"
 )
 _KEPT_USERS = ("root", "user", "Public", "Default", "runner")
 

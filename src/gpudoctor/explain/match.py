@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
 import msgspec
 
 from gpudoctor.explain.catalogue import Catalogue, Context, HarmlessMessage, Signature
 from gpudoctor.explain.lines import clean_line, strip_prefixes
-from gpudoctor.explain.scan import REACH_BYTES, Window
+from gpudoctor.explain.scan import REACH_BYTES, Contained, Window
 
 Message = TypeVar("Message", Signature, Context, HarmlessMessage)
 
@@ -65,6 +66,8 @@ class Matcher:
         self._signatures = _by_anchor(catalogue.signatures)
         self._contexts = _by_anchor(catalogue.contexts)
         self._harmless = _by_anchor(catalogue.harmless)
+        self._contained = Contained(sorted({*self._signatures, *self._contexts, *self._harmless}))
+        self._hits_of: Counter[str] = Counter()
         self.collected = Collected()
 
     def show(self, window: Window) -> None:
@@ -126,7 +129,8 @@ class Matcher:
             if signature.id in hidden or (boundary is not None and not match.start() < boundary < match.end()):
                 continue
             found = True
-            if sum(hit.signature is signature for hit in self.collected.hits) < _HITS_EACH:
+            self._hits_of[signature.id] += 1
+            if self._hits_of[signature.id] <= _HITS_EACH:
                 self.collected.hits.append(Hit(signature, number, text, {**signature.parts, **_parts(match)}))
         return found
 
@@ -148,18 +152,15 @@ class Matcher:
         return False
 
     def _matches(
-        self, text: str, by_anchor: Sequence[tuple[str, tuple[Message, ...]]]
+        self, text: str, by_anchor: Mapping[str, Sequence[tuple[int, Message]]]
     ) -> Iterable[tuple[Message, re.Match[str]]]:
-        tried: set[str] = set()
-        for anchor, messages in by_anchor:
-            if anchor not in text:
-                continue
-            for message in messages:
-                if message.id not in tried:
-                    tried.add(message.id)
-                    match = self._pattern(message).search(text)
-                    if match is not None:
-                        yield message, match
+        worth = {
+            number: message for anchor in self._contained.of(text) for number, message in by_anchor.get(anchor, ())
+        }
+        for number in sorted(worth):
+            match = self._pattern(worth[number]).search(text)
+            if match is not None:
+                yield worth[number], match
 
     def _pattern(self, message: Signature | Context | HarmlessMessage) -> re.Pattern[str]:
         found = self._compiled.get(message.id)
@@ -168,12 +169,12 @@ class Matcher:
         return found
 
 
-def _by_anchor(messages: Iterable[Message]) -> tuple[tuple[str, tuple[Message, ...]], ...]:
-    found: dict[str, list[Message]] = {}
-    for message in messages:
+def _by_anchor(messages: Iterable[Message]) -> dict[str, list[tuple[int, Message]]]:
+    found: dict[str, list[tuple[int, Message]]] = {}
+    for number, message in enumerate(messages):
         for anchor in message.anchors:
-            found.setdefault(anchor, []).append(message)
-    return tuple((anchor, tuple(group)) for anchor, group in found.items())
+            found.setdefault(anchor, []).append((number, message))
+    return found
 
 
 def _continued(line: str) -> str:

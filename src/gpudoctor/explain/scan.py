@@ -23,8 +23,9 @@ _DENSE = 512
 # The vectorised search takes so many literals at once; beyond so many searches one automaton is faster.
 _TOGETHER = 56
 _MOST_FINDERS = 5
-# A literal that was found so often has told what it can.
+# A literal that was found so often has told what it can; in a long line each find counts for more, as it costs more.
 _ENOUGH = 2000
+_COST_BYTES = 512
 
 
 class Window(msgspec.Struct, frozen=True):
@@ -65,6 +66,26 @@ class Literals:
 
     def __getitem__(self, number: int) -> bytes:
         return self._words[number]
+
+
+class Contained:
+    """Which of many literals a text holds, overlapping ones too."""
+
+    def __init__(self, literals: Sequence[str]) -> None:
+        self._words = tuple(literals)
+        try:
+            from ahocorasick_rs import BytesAhoCorasick
+        except ImportError:
+            self._find = None
+        else:
+            self._find = BytesAhoCorasick([word.encode() for word in self._words])
+
+    def of(self, text: str) -> set[str]:
+        """Return those that a text holds."""
+        if self._find is None:
+            return {word for word in self._words if word in text}
+        data = text.encode("utf-8", "replace")
+        return {self._words[number] for number, _, _ in self._find.find_matches_as_indexes(data, overlapping=True)}
 
 
 @lru_cache(maxsize=4)
@@ -146,20 +167,23 @@ class Scanner:
         for start, word in finds:
             if start >= end:
                 break
-            if start >= shown and self._is_anchored(start):
+            if start >= shown and (anchor := self._anchor_at(start, word)) is not None:
                 shown = self._show_line(start)
-                self._found[self._literals[word]] += 1
+                self._found[anchor] += 1 + (shown - start) // _COST_BYTES
         self._count(end)
         self._done = max(end, shown)
         self._drop(max(0, min(end, len(self._buffer)) - _MARGIN_BYTES))
         self._settle_literals(len(finds))
 
-    def _is_anchored(self, start: int) -> bool:
-        """Tell whether a full literal is around a find of a short one, be it broken by a line's end."""
-        if self._anchors is None:
-            return True
-        around = self._buffer[max(0, start - self._around) : start + self._around]
-        return next(self._anchors.starts(around.translate(None, b"\r\n")), None) is not None
+    def _anchor_at(self, start: int, word: int) -> bytes | None:
+        """Return the full literal around a find, be it broken by a line's end; None if all there have told enough."""
+        anchors = self._anchors
+        if anchors is None:
+            found = iter((self._literals[word],))
+        else:
+            around = self._buffer[max(0, start - self._around) : start + self._around]
+            found = (anchors[number] for _, number in anchors.starts(around.translate(None, b"\r\n")))
+        return next((anchor for anchor in found if self._found[anchor] <= _ENOUGH), None)
 
     def _show_line(self, start: int) -> int:
         """Show the line around a place; return where the looking goes on."""
@@ -188,7 +212,6 @@ class Scanner:
         """Change to the full literals where the short ones are everywhere; drop those that have told enough."""
         if self._anchors is not None and finds > _DENSE:
             self._literals, self._anchors = self._anchors, None
-            self._found.clear()
         if self._anchors is not None:
             return
         for number in range(len(self._literals) - 1, -1, -1):

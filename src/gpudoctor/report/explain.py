@@ -32,7 +32,7 @@ def render_explanation(
         canvas.line(("not recognised", "magenta"))
     for place, cause in enumerate(explanation.causes):
         if place == 1:
-            canvas.line(("also possible", "bold"))
+            canvas.line(("also possible", "bold"), ("  each judged for itself", "dim"))
             canvas.blank()
         _cause(canvas, cause, full=verbose or place == 0, verbose=verbose)
         canvas.blank()

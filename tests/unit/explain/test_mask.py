@@ -21,6 +21,15 @@ SECRETS = {
     "linux home": "/home/ann/x",
     "windows home": "C:\\Users\\ann\\x",
     "option": "--hf-token abcdefghij",
+    "scheme of one's own": "Authorization: Token abcdefghij",
+    "cookie": "Set-Cookie: sid=abcdefghij; Path=/",
+    "environment": "ENCRYPTION_KEY=abcdefghij",
+    "password of a database": "DB_PASS=hunter22",
+    "model provider": "sk-proj-ABCDEFGHIJabcdef",
+    "escaped windows home": "C:\\\\Users\\\\ann\\\\x",
+    "windows home with a space": "c:/users/ann lee/x",
+    "linux home seen from windows": "\\\\wsl$\\Ubuntu\\home\\ann\\x",
+    "macos home": "/Users/ann/x",
 }
 PRIVATE = ("ann", "hunter22", "AbCdEf", "0123456789abcd", "ABCDEFGHIJ", "abcdef123", "MIIEp", "abcDEF", "abcdefghij")
 
@@ -40,5 +49,12 @@ def test_a_secret_at_the_cut_of_a_long_line() -> None:
 
 
 def test_plain_text_stays() -> None:
-    for text in ("/usr/lib/python3/x.py", "the token was None", "step 3 of 4"):
+    for text in (
+        "/usr/lib/python3/x.py",
+        "the token was None",
+        "tokenizer: a.json",
+        "max_tokens=4096",
+        "/root/x",
+        "a key: b",
+    ):
         assert mask(text) == text

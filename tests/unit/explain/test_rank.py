@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from gpudoctor.explain.catalogue import load_catalogue
 from gpudoctor.explain.rank import explain_lines, explain_stream
 
 LOST = "Unable to load any of {libcudnn_graph.so.9.1.0, libcudnn_graph.so.9.1, libcudnn_graph.so.9, libcudnn_graph.so}"
 INSUFFICIENT = "RuntimeError: CUDA failed with error CUDA driver version is insufficient for CUDA runtime version"
 OOM = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB."
+
+
+CATALOGUE = load_catalogue()
 
 
 def first(*lines: str) -> str | None:
@@ -38,6 +44,42 @@ class TestOrder:
         cause = explain_lines([b"a", b"b", LOST.encode(), b"c"]).causes[0]
         assert (cause.line, cause.parts["version"], cause.parts["major"]) == (3, "9.1.0", "9")
         assert "ctranslate2 4.5.0 to 4.6.2" in cause.explanation
+
+
+class TestAdvice:
+    @pytest.mark.parametrize(
+        ("message", "package", "others"),
+        [
+            (
+                "ValueError: This CTranslate2 package was not compiled with CUDA support",
+                "ctranslate2",
+                ("torch", "onnx"),
+            ),
+            ("AssertionError: Torch not compiled with CUDA enabled", "torch", ("onnx", "ctranslate2")),
+            (
+                "Specified provider 'CUDAExecutionProvider' is not in available provider names.",
+                "onnxruntime-gpu",
+                ("torch", "ctranslate2"),
+            ),
+        ],
+    )
+    def test_a_remedy_is_for_the_package_that_speaks(self, message: str, package: str, others: tuple[str, ...]) -> None:
+        fixes = explain_lines([message.encode()]).causes[0].fixes
+        commands = " ".join(command for fix in fixes for command in fix.commands)
+        assert package in commands
+        assert not [other for other in others if other in commands]
+
+    def test_the_first_remedy_is_no_alternative(self) -> None:
+        for signature in CATALOGUE.causes:
+            assert not signature.fixes[0].title.startswith("Or ")
+        wants = "ImportError: libcufft.so.11: cannot open shared object file: No such file or directory"
+        found = explain_lines([b"LD_LIBRARY_PATH=/usr/local/cuda-13.0/lib64", wants.encode()])
+        for cause in found.causes:
+            assert not cause.fixes[0].title.startswith("Or ")
+
+    def test_one_line_is_one_line(self) -> None:
+        assert "in this line" in str(explain_lines([b"hello"]).advice)
+        assert "in these 2 lines" in str(explain_lines([b"hello", b"you"]).advice)
 
 
 class TestSurroundings:
@@ -96,6 +138,14 @@ def test_whatever_is_around_the_message(line: str) -> None:
     assert first("before", line, "after") == "cudnn-not-loadable"
 
 
+def test_quotation_marks_of_a_chat() -> None:
+    curly = "NVIDIA-SMI has failed because it couldn\u2018t communicate with the NVIDIA driver."
+    assert first(curly) == "driver-missing"
+    assert first("Unknown runtime name: \u201cnvidia\u201d, unknown or invalid runtime name: \u201cnvidia\u201d") == (
+        "container-toolkit-missing"
+    )
+
+
 class TestBrokenLines:
     def test_cut_at_the_width_of_a_terminal(self) -> None:
         text = "OSError: /srv/app/lib/libtorchaudio.so: undefined symbol: _ZN3c105ErrorC2ENS_14SourceLocationESs"
@@ -114,30 +164,11 @@ def test_encodings(encoding: str) -> None:
     assert explain_stream(pieces).causes[0].cause == "driver-too-old"
 
 
-STRANGERS = (
-    'Exception in thread "main" java.lang.OutOfMemoryError: Java heap space',
-    "ERROR:  out of memory\nDETAIL:  Failed on request of size 8388608.",
-    "kernel: Out of memory: Killed process 42 (python3) total-vm:3kB",
-    "npm ERR! code ERESOLVE\nnpm ERR! ERESOLVE unable to resolve dependency tree",
-    "ImportError: libGL.so.1: cannot open shared object file: No such file or directory",
-    "ImportError: librocblas.so.4: cannot open shared object file: No such file or directory",
-    "RuntimeError: HIP error: invalid device function",
-    "node: /lib/libc.so.6: version `GLIBC_2.28' not found (required by node)",
-    "thread 'main' panicked at src/main.rs:4:5:\nindex out of bounds",
-    "git@example.org: Permission denied (publickey).",
-    "ERROR: No matching distribution found for some-other-package==1.0",
-    "KeyError: 'a'\nFileNotFoundError: [Errno 2] No such file or directory: 'config.yaml'",
-    "psycopg2.OperationalError: connection to server failed: Connection refused",
-    "RuntimeError: CUDA error: device-side assert triggered",
-    "NVRM: loading NVIDIA UNIX x86_64 Kernel Module  550.54.15",
-    "INFO:faster_whisper:Processing audio with duration 00:17.130\nloaded on cuda:0, torch 2.5.1+cu124",
-    "RuntimeError: DefaultCPUAllocator: not enough memory: you tried to allocate 655360 bytes.",
-    "Killed",
-    "",
-)
+FILE = Path(__file__).with_name("strangers.txt")
+STRANGERS = FILE.read_text("utf-8").partition("dashes.\n")[2].rstrip("\n").split("\n----\n")
 
 
-@pytest.mark.parametrize("log", STRANGERS)
+@pytest.mark.parametrize("log", [*STRANGERS, ""])
 def test_a_log_of_something_else_gets_no_cause(log: str) -> None:
     found = explain_lines(log.encode().splitlines())
     assert found.causes == ()
