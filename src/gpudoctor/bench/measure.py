@@ -76,6 +76,8 @@ def doubts_of(run: BenchRun) -> tuple[str, ...]:
     name = f"{run.model} on {where(run.device)} in {run.compute_type}"
     spread = run.inference_s
     doubts: list[str] = []
+    if spread.runs == 1:
+        doubts.append(f"{name}: one run alone tells nothing of the spread; --runs 3 does.")
     if run.tokens_vary:
         doubts.append(f"{name}: the runs decoded different numbers of tokens; their times do not compare.")
     if run.waited_share > _BUSY:

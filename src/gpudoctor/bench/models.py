@@ -14,7 +14,7 @@ from gpudoctor.matrix.index import Matrix
 from gpudoctor.matrix.tables import WhisperModel
 from gpudoctor.model.errors import GpuDoctorError, UsageError
 from gpudoctor.system.caching import cache_home, obtain
-from gpudoctor.system.protocol import CannotLook, NotThere, ReadSystem
+from gpudoctor.system.protocol import CannotLook, NotThere, ReadSystem, encodable
 from gpudoctor.system.writing import write_atomically
 
 SYNTHETIC = "synthetic:"
@@ -54,6 +54,8 @@ def choose_model(system: ReadSystem, matrix: Matrix, given: str) -> ModelChoice:
             known = ", ".join(m.name for m in matrix.data.models)
             raise UsageError(f"--model {given!r}: the shape of {size!r} is not known; there are: {known}")
         return ModelChoice(given, "synthetic", shape.name, shape)
+    if encodable(given) != given:
+        raise UsageError(f"--model {given!r}: CTranslate2 opens no path that is not UTF-8; rename the folder")
     try:
         kind = system.stat(given).kind
     except (NotThere, CannotLook) as error:

@@ -119,6 +119,8 @@ class _Bench:
             fallback = self._measure(cpu_types)
             if self._request.compare:
                 agreement = self._agreement()
+        if any(run.synthetic for run in self._runs):
+            self._notes.append(NOISE)
         for run in self._runs:
             self._notes += doubts_of(run)
         if self._runs and self._runs[0].audio_s < WINDOW_S:
@@ -171,8 +173,6 @@ class _Bench:
             self._audio = sample_file(self._system, self._request.batch_size or 1, self._progress)
         else:
             self._audio = posixpath.join(self._system.cwd(), self._request.audio)
-        if any(model.kind == "synthetic" for model in self._models):
-            self._notes.append(NOISE)
 
     # --- the devices
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from gpudoctor.model.bench import Against, Agreement, BenchDocument, BenchFailure, BenchRun, Fallback, MemoryJudgement
 from gpudoctor.report.canvas import Canvas
 from gpudoctor.report.escape import visible
+from gpudoctor.report.markdown import escaped
 
 _BAR_COLUMNS = 40
 _HEAD = ("model", "device", "compute type", "load", "first", "inference", "x real time", "memory")
@@ -108,12 +109,19 @@ def _failures(canvas: Canvas, document: BenchDocument) -> None:
             went,
         )
         _why(canvas, fallback)
-    for failure in document.failures:
-        if fallback is not None and failure.reason == fallback.reason:
-            continue
-        what = " ".join(part for part in (failure.model, failure.device, failure.compute_type) if part)
-        canvas.line((f"failed {what}", "yellow"), (f"  cause: {failure.cause or 'none fits'}", "dim"))
+    for failure in other_failures(document):
+        canvas.line((f"failed {_what(failure)}", "yellow"), (f"  cause: {failure.cause or 'none fits'}", "dim"))
         _why(canvas, failure)
+
+
+def other_failures(document: BenchDocument) -> list[BenchFailure]:
+    """Return the failures that the reason of the fallback does not tell."""
+    told = document.fallback.reason if document.fallback is not None else None
+    return [failure for failure in document.failures if failure.reason != told]
+
+
+def _what(failure: BenchFailure) -> str:
+    return " ".join(part for part in (failure.model, failure.device, failure.compute_type) if part)
 
 
 def _why(canvas: Canvas, failure: Fallback | BenchFailure) -> None:
@@ -178,30 +186,26 @@ def _against_rows(against: Against | None) -> list[tuple[str, str]]:
 def render_bench_markdown(document: BenchDocument) -> str:
     """Return a benchmark as Markdown to paste."""
     lines = [f"**gpudoctor {document.tool.version} bench**", ""]
-    lines += [f"- {label}: {_md(value)}" for label, value in _facts(document) if label != "repaired"]
+    lines += [f"- {label}: {escaped(value)}" for label, value in _facts(document) if label != "repaired"]
     lines.append("")
     if document.runs:
         lines.append("| " + " | ".join(_HEAD) + " |")
         lines.append("|" + " --- |" * len(_HEAD))
-        lines += ["| " + " | ".join(_md(cell) for cell in _cells(run)) + " |" for run in document.runs]
+        lines += ["| " + " | ".join(escaped(cell) for cell in _cells(run)) + " |" for run in document.runs]
         lines.append("")
     if document.fallback is not None:
         lines.append(
-            f"No GPU result, cause `{document.fallback.cause or 'none fits'}`: {_md(document.fallback.reason)}"
+            f"No GPU result, cause `{document.fallback.cause or 'none fits'}`: {escaped(document.fallback.reason)}"
         )
         lines.append("")
-    for rows in (_agreement_rows(document.agreement), _against_rows(document.against)):
-        lines += [f"- {_md(text)}" for text, _ in rows]
-    lines += [f"- {_md(note)}" for note in document.notes]
+    for failure in other_failures(document):
+        lines.append(
+            f"- failed {escaped(_what(failure))}, cause `{failure.cause or 'none fits'}`: {escaped(failure.reason)}"
+        )
+    for rows in (_memory_rows(document.memory), _agreement_rows(document.agreement), _against_rows(document.against)):
+        lines += [f"- {escaped(text)}" for text, _ in rows]
+    lines += [f"- {escaped(note)}" for note in document.notes]
     return "\n".join(lines).rstrip("\n") + "\n"
-
-
-def _md(text: str) -> str:
-    """Escape what Markdown or HTML would read."""
-    shown = visible(text)
-    for char in "\\`*_[]<>|#":
-        shown = shown.replace(char, f"&#{ord(char)};" if char in "<>|" else f"\\{char}")
-    return shown
 
 
 def _seconds(value: float) -> str:

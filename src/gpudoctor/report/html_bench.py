@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from gpudoctor.model.bench import BenchDocument, BenchRun
+from gpudoctor.report.bench import other_failures
 from gpudoctor.report.details import shown
 
 GIB = 1 << 30
@@ -52,9 +53,14 @@ def _troubles(bench: BenchDocument) -> str:
     lines = []
     if bench.fallback is not None:
         lines.append(f"The GPU was not used: {bench.fallback.reason}")
-    for failure in bench.failures:
+    for failure in other_failures(bench):
         what = " ".join(part for part in (failure.model, failure.device, failure.compute_type) if part)
         lines.append(f"{what} failed during {failure.stage}: {failure.reason}")
+    lines += [
+        f"{a.model} on {a.device} in {a.compute_type} does not compute what {a.reference} does: distrust its figure"
+        for a in bench.agreement
+        if not a.agrees
+    ]
     lines += bench.notes
     items = "".join(f"<li>{_text(line)}</li>\n" for line in lines[:_MOST_RUNS])
     return f'<ul class="plain">\n{items}</ul>\n' if items else ""

@@ -25,6 +25,7 @@ from gpudoctor.matrix.load import load_matrix
 from gpudoctor.model.bench import BenchRun, GpuUse, Spread
 from gpudoctor.system.real import RealSystem
 from gpudoctor.system.worker import Worker
+from support.benchruns import RUN
 
 MATRIX = load_matrix(None)
 
@@ -48,24 +49,12 @@ def test_one_run_alone_has_no_spread() -> None:
 
 
 def _run(**changes: object) -> BenchRun:
-    run = BenchRun(
-        device="cuda",
-        compute_type="float16",
-        model="m",
-        synthetic=True,
-        audio_s=30.0,
-        load_s=1.0,
-        first_s=1.0,
-        inference_s=spread_of([1.0, 1.0, 1.1]),
-        speed_x_realtime=30.0,
-        realtime_factor=1 / 30,
-        tokens=5,
-    )
-    return msgspec.structs.replace(run, **changes)
+    return msgspec.structs.replace(RUN, **changes)
 
 
 def test_doubts_are_told() -> None:
     assert doubts_of(_run()) == ()
+    assert "one run alone" in doubts_of(_run(inference_s=spread_of([1.0])))[0]
     assert "50% longer" in doubts_of(_run(inference_s=spread_of([1.0, 1.0, 1.5])))[0]
     assert "different numbers" in doubts_of(_run(tokens_vary=True))[0]
     assert "waited for a processor 40% of the time" in doubts_of(_run(waited_share=0.4))[0]
