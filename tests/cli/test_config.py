@@ -140,6 +140,22 @@ def test_an_unused_and_an_expired_ignore_are_findings(project: Path) -> None:
     assert {rule: f["location"]["line"] for rule, f in found.items()} == {"GPD911": 3, "GPD912": 2}
 
 
+def test_what_is_wrong_with_the_settings_is_no_fault_of_the_packages(project: Path) -> None:
+    settle(project, 'ignore = [{ rule = "GPD601", reason = "a", until = "2020-01-01" }]\n')
+    done = gpudoctor("check", "--snapshot", project / "s.json", cwd=project)
+    lines = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines() if line.startswith("  ")}
+    assert lines["settings"] == ["warn", *"expired ignore in gpudoctor.toml".split()]
+    assert lines["packages"][0] == "ok"
+
+
+def test_an_expired_ignore_is_told_by_lint_too(project: Path) -> None:
+    settle(project, 'ignore = [{ rule = "GPD601", reason = "a", until = "2020-01-01" }]\n')
+    (project / "requirements.txt").write_text("torch==2.5.1\n")
+    done = gpudoctor("lint", "requirements.txt", "--format", "json", "--fail-on", "warning", cwd=project)
+    assert [f["rule"] for f in json.loads(done.stdout)["findings"]] == ["GPD912"]
+    assert done.returncode == 1
+
+
 def test_a_folder_without_settings_costs_no_parser(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text("[project]\nname = 'gpudoctor-user'\n[tool.ruff]\n")
     code = (

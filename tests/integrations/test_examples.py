@@ -52,6 +52,17 @@ def test_every_example_installs_the_current_release() -> None:
             assert pinned == __version__, file.name
 
 
+def test_the_dockerfile_lints_clean() -> None:
+    done = subprocess.run(
+        [str(GPUDOCTOR), "lint", "--no-config", "-q", str(EXAMPLES / "Dockerfile")],
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
 def test_gitlab(env: Path, tmp_path: Path) -> None:
     job = yaml.safe_load((EXAMPLES / "gitlab-ci.yml").read_text())["gpudoctor"]
     variables = {**job["variables"], "GPUDOCTOR": str(GPUDOCTOR)}

@@ -27,7 +27,10 @@ def test_the_manifest_is_valid() -> None:
     [
         ("requirements.txt", True),
         ("deploy/requirements-cuda.txt", True),
-        ("requirements/gpu.txt", False),
+        ("requirements/gpu.txt", True),
+        ("docker/Dockerfile-gpu", True),
+        ("Dockerfile.dockerignore", False),
+        ("k8s/environment-prod.yaml", False),
         ("pyproject.toml", True),
         ("pylock.gpu.toml", True),
         ("uv.lock", True),

@@ -49,6 +49,10 @@ def lint(
         list[str],
         typer.Argument(metavar="FILE…", help="Files, which make one environment together, or folders to look through."),
     ],
+    apart: Annotated[
+        bool,
+        typer.Option("--apart", help="Each file is an environment of its own, with what it pulls in; as in a folder."),
+    ] = False,
     assume_driver: AssumeDriverOption = None,
     assume_gpu: AssumeGpuOption = None,
     python_version: Annotated[
@@ -83,7 +87,8 @@ def lint(
 
     Reads requirements*.txt, pyproject.toml, uv.lock, pylock.toml, poetry.lock, conda environment.yml, Dockerfiles,
     compose files, GitHub workflows, shell scripts and Modal images, and what they pull in. Nothing is installed,
-    executed or fetched. A release that is not pinned is judged as the newest one that the matrix knows.
+    executed or fetched. Files that are named together are installed together, one after another; in a folder each is an
+    environment of its own. A release that is not pinned is judged as the newest one that the matrix knows.
 
     Examples:
       gpudoctor lint requirements.txt
@@ -114,7 +119,7 @@ def lint(
     )
     settled = project.settled if project else None
     selected, ignored = tuple(select or (settled.select if settled else ())), tuple(ignore or ())
-    result = lint_files(RealSystem(), matrix, files, target, select=selected, ignore=ignored)
+    result = lint_files(RealSystem(), matrix, files, target, select=selected, ignore=ignored, apart=apart)
     verdict = apply_project(project, result.verdict, select=tuple(select or ()), ignore=ignored, files=result.files)
     least = fail_on.value if fail_on else (settled.fail_on if settled else None) or "error"
     strict = strict if strict is not None else bool(settled and settled.strict)

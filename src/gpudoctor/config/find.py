@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from gpudoctor.model.errors import InputFileError
-from gpudoctor.system.protocol import CannotLook, NotThere, ReadSystem
+from gpudoctor.system.protocol import CannotLook, NotThere, ReadSystem, may_be_there
 
 if TYPE_CHECKING:
     from gpudoctor.config.types import Config
@@ -77,19 +77,9 @@ def _folders(system: ReadSystem) -> Iterator[str]:
         device = found
         yield folder
         parent = posixpath.dirname(folder)
-        if parent == folder or any(_is_there(system, posixpath.join(folder, name)) for name in _REPOSITORY):
+        if parent == folder or any(may_be_there(system, posixpath.join(folder, name)) for name in _REPOSITORY):
             return
         folder = parent
-
-
-def _is_there(system: ReadSystem, path: str) -> bool:
-    try:
-        system.stat(path)
-    except NotThere:
-        return False
-    except CannotLook:
-        pass
-    return True
 
 
 def _in_folder(system: ReadSystem, folder: str) -> Config | None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from gpudoctor.drift.difference import Comparison, Difference, Key, Sides
 from gpudoctor.drift.lock import UNKNOWN_VERSION, LockedGpus, LockedSearchElement, capability_of
 from gpudoctor.drift.rules import DISTRIBUTION_DRIFT, DRIVER_DRIFT, GPU_DRIFT, INTERPRETER_DRIFT, SEARCH_PATH_DRIFT
-from gpudoctor.matrix.index import driver_tuple
+from gpudoctor.matrix.versions import driver_tuple
 from gpudoctor.model.fact import Absent, Present, Unknown, value_of
 from gpudoctor.model.finding import Evidence, Fix, Level, Subject
 from gpudoctor.model.snapshot import Snapshot

@@ -31,9 +31,10 @@ of them is how an environment that worked stops working without a change of code
 ## How it is known
 From the metadata on disk, name by name. Every difference is an error, save two, which are warnings: a distribution that
 was added and has nothing to do with the GPU; and another patch release (the first two numbers are equal) with which, by
-the rules and the matrix, no consumer has an error. `matters` says what is wrong with the present state. The lock says
-what is part of the GPU stack (`[distributions.gpu]`): whatever owns a GPU library, was built for a GPU, pins a GPU
-package, or is called `nvidia-…`. Libraries and resolutions that changed with a distribution are listed under it. When
+the rules and the matrix, no consumer has an error. Three or more such additions are told as one. `matters` says what is
+wrong with the present state and was not when it was locked (`errors` in the lock). The lock says what is part of the
+GPU stack (`[distributions.gpu]`): whatever owns a GPU library, was built for a GPU, pins a GPU package, or is called
+`nvidia-…`. Libraries and resolutions that changed with a distribution are listed under it. When
 sys.path cannot be told from disk (an import line in a `.pth` file), a missing distribution is open, not removed.
 
 ## What to do

@@ -7,6 +7,7 @@ import re
 import msgspec
 
 from gpudoctor.drift.lock import Lock
+from gpudoctor.drift.places import clean
 from gpudoctor.drift.rules import DISTRIBUTION_DRIFT
 from gpudoctor.matrix.index import Matrix
 from gpudoctor.model.finding import Evaluation, Evidence, Fail, Finding
@@ -54,8 +55,9 @@ class _Scale(msgspec.Struct, frozen=True):
 
 
 def words_of(error: Finding) -> str:
-    """Return an error as a lock records it: the same words on every machine."""
-    return f"{error.rule} {error.subject.name} {error.cause or error.name}"
+    """Return an error as a lock records it: the same words on every machine, so that no folder is in them."""
+    name = clean(error.subject.name.replace("\\", "/").rpartition("/")[2])
+    return f"{error.rule} {name} {error.cause or error.name}"
 
 
 def errors_of(snapshot: Snapshot, matrix: Matrix) -> tuple[Finding, ...]:

@@ -69,6 +69,7 @@ def lint_files(
     *,
     select: Sequence[str] = (),
     ignore: Sequence[str] = (),
+    apart: bool = False,
 ) -> LintResult:
     """Judge dependency and container files. Nothing is installed, executed or fetched.
 
@@ -79,11 +80,12 @@ def lint_files(
         target: The machine that they are for.
         select: Rule ids, names or beginnings of ids; only these. Empty means all.
         ignore: The same; these not.
+        apart: Each file is an environment of its own, with what it pulls in.
 
     Raises:
         InputFileError: A file cannot be read as what it is.
     """
-    environments = read_environments(system, tuple(paths))
+    environments = read_environments(system, tuple(paths), apart=apart)
     findings: dict[tuple[str, Location | None, str], Finding] = {}
     questions: dict[OpenQuestion, None] = {}
     evaluations: dict[str, tuple[Evaluation, ...]] = {}

@@ -9,16 +9,18 @@ import msgspec
 
 from gpudoctor.lint.library_wants import (
     Want,
+    fixes_of_cuda,
     fixes_of_major,
     fixes_of_nothing,
     fixes_of_path,
+    provider_of,
     wants_of,
 )
 from gpudoctor.lint.paths import names_folder
 from gpudoctor.lint.plan import Chosen, is_from_conda
 from gpudoctor.lint.scene import Scene, say
 from gpudoctor.lint.types import LOADER_CONF
-from gpudoctor.matrix.index import matches_version
+from gpudoctor.matrix.versions import matches_version
 from gpudoctor.model.finding import Evaluation, Level, Location, NotApplicable, Open, Pass, Subject
 from gpudoctor.rules.base import Rule
 from gpudoctor.rules.reading import TORCH_FIRST, listed
@@ -57,6 +59,7 @@ class Supply(msgspec.Struct, frozen=True, kw_only=True):
         place: The line.
         directory: For wheels, the folder below site-packages.
         fact: Fact that says so, where one does.
+        cuda: CUDA major that it is built for, where its SONAME serves several: cuDNN.
     """
 
     family: str
@@ -66,6 +69,7 @@ class Supply(msgspec.Struct, frozen=True, kw_only=True):
     place: Location
     directory: str = ""
     fact: str | None = None
+    cuda: str | None = None
 
 
 def judge_libraries(scene: Scene, rules: Rules) -> Iterator[Evaluation]:
@@ -134,15 +138,24 @@ def _wheels(scene: Scene) -> Iterator[Supply]:
             chosen = scene.plan.packages.get(provider.distribution)
             if chosen is None or not matches_version(provider.versions, chosen.version):
                 continue
-            by_torch = any(n.by == "torch" for n in chosen.needs)
+            by_torch = _is_of_torch(scene, chosen)
+            theirs = ", which torch requires" if by_torch and not chosen.lines else ""
             yield Supply(
                 family=family.name,
                 major=provider.major,
                 how="torch" if by_torch else "wheel",
-                words=f"{chosen.titled}{', which torch requires' if by_torch else ''}",
+                words=f"{chosen.titled}{theirs}",
                 place=chosen.place,
                 directory=provider.directory,
+                cuda=provider.cuda,
             )
+
+
+def _is_of_torch(scene: Scene, chosen: Chosen) -> bool:
+    """Tell whether torch requires a wheel, by itself or through another package (`cuda-toolkit`)."""
+    direct = {n.by for n in chosen.needs}
+    above = {n.by for name in direct if name in scene.plan.packages for n in scene.plan.packages[name].needs}
+    return "torch" in direct | above
 
 
 def _bundled(scene: Scene) -> Iterator[Supply]:
@@ -153,7 +166,7 @@ def _bundled(scene: Scene) -> Iterator[Supply]:
     label = torch.version.partition("+")[2]
     if label and not label.startswith("cu"):
         return  # built for the CPU, or for another maker's GPUs
-    if any(n.by == "torch" and name.startswith("nvidia-") for name, c in scene.plan.packages.items() for n in c.needs):
+    if any(name.startswith("nvidia-") and _is_of_torch(scene, c) for name, c in scene.plan.packages.items()):
         return
     cuda = scene.cuda(torch)
     words = f"{torch.titled}, in its own folder or in wheels beside it"
@@ -191,10 +204,17 @@ def _judge(scene: Scene, rules: Rules, consumer: Chosen, want: Want, supplies: t
     if own_folder is not None:
         return _through_torch(scene, rules, consumer, want, own_folder)
     if fitting:
-        return _off_path(scene, rules, consumer, want, fitting[0])
+        own = (s for s in fitting if not _is_of_other(scene, consumer, s))
+        return _off_path(scene, rules, consumer, want, next(own, fitting[0]))
     if mine:
         return _other_major(scene, rules, consumer, want, supplies)
     return _nowhere(scene, rules, consumer, want)
+
+
+def _is_of_other(scene: Scene, consumer: Chosen, supply: Supply) -> bool:
+    """Tell whether a library is built for another CUDA than its consumer: the same name, and no substitute."""
+    cuda = scene.cuda(consumer)
+    return supply.cuda is not None and cuda is not None and cuda.split(".")[0] != supply.cuda
 
 
 def _is_reached(scene: Scene, consumer: Chosen, supply: Supply) -> bool | None:
@@ -283,17 +303,19 @@ def _through_torch(scene: Scene, rules: Rules, consumer: Chosen, want: Want, sup
 def _off_path(scene: Scene, rules: Rules, consumer: Chosen, want: Want, supply: Supply) -> Evaluation:
     after = "the first transcription on the GPU fails" if consumer.name == "ctranslate2" else "it falls back to the CPU"
     open_end = "" if scene.is_closed else ", unless whoever starts it sets LD_LIBRARY_PATH"
+    other = _is_of_other(scene, consumer, supply)
+    built = f", and which is built for CUDA {supply.cuda} as {consumer.name} is not" if other else ""
     return say(
         rules["GPD201"],
         _consumer(consumer),
         f"{consumer.titled}{_today(consumer)} will not find {want.title}: it comes with {supply.words}, where "
-        f"{consumer.name} never looks; {after}{open_end}.",
+        f"{consumer.name} never looks{built}; {after}{'' if other else open_end}.",
         consumer.place,
-        cause=_cause(scene, want),
+        cause="cudnn-cuda-mismatch" if other else _cause(scene, want),
         level="error" if scene.is_closed else "warning",
         evidence=_evidence(consumer, want, ("brought by", supply.words)),
         facts=tuple(f for f in (want.fact, supply.fact) if f),
-        fixes=fixes_of_path(scene, consumer, want, supply.directory),
+        fixes=fixes_of_cuda(scene, consumer, want) if other else fixes_of_path(scene, consumer, want, supply.directory),
     )
 
 
@@ -317,9 +339,13 @@ def _other_major(scene: Scene, rules: Rules, consumer: Chosen, want: Want, suppl
 
 def _nowhere(scene: Scene, rules: Rules, consumer: Chosen, want: Want) -> Evaluation:
     if not scene.is_closed:
+        provider = provider_of(scene, consumer, want)
+        ways = (
+            f"; {provider} would bring it, and `gpudoctor pins {consumer.name}` names the release" if provider else ""
+        )
         return Open(
             f"{consumer.titled} opens {want.names[0]}, which nothing in these files brings: whether the machine has "
-            f"{want.title} is not known",
+            f"{want.title} is not known{ways}",
             consumer.name,
         )
     return say(

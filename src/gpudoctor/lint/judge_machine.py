@@ -8,7 +8,7 @@ from gpudoctor.lint.plan import Chosen, is_from_conda
 from gpudoctor.lint.scene import Scene, edit, line_of, say
 from gpudoctor.matrix.claims import HasGpuCode, NeedsDriver
 from gpudoctor.matrix.gpus import KnownGpu
-from gpudoctor.matrix.index import driver_tuple
+from gpudoctor.matrix.versions import driver_tuple
 from gpudoctor.model.finding import Evaluation, NotApplicable, Open, Pass, Subject
 from gpudoctor.rules.base import Rule
 from gpudoctor.rules.gpu_code import Code, way_of

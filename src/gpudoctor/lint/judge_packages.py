@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from gpudoctor.lint.plan import Chosen, Disagreement, known_releases
 from gpudoctor.lint.scene import Scene, cuda_of_label, edit, line_of, package, say, who
 from gpudoctor.matrix.claims import Conflicts, HasGpuCode, NeedsPython, PairsWith, Requires, Yanked
-from gpudoctor.matrix.index import matches_version
+from gpudoctor.matrix.versions import matches_version
 from gpudoctor.model.finding import Evaluation, Location, Open, Pass, Subject
 from gpudoctor.rules.base import Rule
 from gpudoctor.rules.reading import listed
@@ -282,12 +282,12 @@ def _missing(scene: Scene, rules: Rules, chosen: Chosen) -> Iterator[Evaluation]
     unpublished = tuple(
         (f.id, f.note) for f, c in scene.matrix.facts(chosen.name, NeedsPython, chosen.version) if _suits_nobody(c)
     )
-    fails = "an install of these files fails" if unpublished else "an install fails, or builds it from source"
+    fails = "fails" if unpublished else "fails, or builds it from source"
     yield say(
         rules["GPD474"],
         package(chosen),
         f"{chosen.titled} has no wheel on the package index (its releases begin with {known[-1]} and end with "
-        f"{known[0]}): {fails}.",
+        f"{known[0]}): an install of these files {fails}.",
         chosen.place,
         cause="no-wheel-for-python",
         level="error" if unpublished else "warning",
@@ -309,8 +309,8 @@ def _suits_nobody(claim: NeedsPython) -> bool:
 def _nearest(known: tuple[str, ...], wanted: object) -> list[str]:
     from packaging.version import Version
 
-    newer = [v for v in reversed(known) if Version(v) > wanted]  # type: ignore[operator]
-    return newer[:2] or list(known[:2])
+    older = [v for v in known if Version(v) < wanted]  # type: ignore[operator]
+    return [*older[:1], *[v for v in reversed(known) if Version(v) > wanted][:1]]  # type: ignore[operator]
 
 
 def _at(place: Location) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from gpudoctor.lint.plan import Chosen
 from gpudoctor.lint.scene import Scene, edit, line_of, package, say, who
 from gpudoctor.matrix.claims import Conflicts, HasGpuCode, NeedsLibrary, PairsWith, Requires
-from gpudoctor.matrix.index import matches_version
+from gpudoctor.matrix.versions import matches_version
 from gpudoctor.model.finding import Evaluation
 from gpudoctor.rules.base import Rule
 from gpudoctor.rules.reading import listed

@@ -23,12 +23,16 @@ _NAMES: tuple[tuple[str, FileKind], ...] = (
     (r"(docker-)?compose([-_.].*)?\.ya?ml", "compose"),
     (r".*\.(sh|bash)", "shell"),
 )
+# Programs and texts about Dockerfiles, and what a build leaves out (Dockerfile.dockerignore).
+_NO_DOCKERFILE = re.compile(r"\.(py|pyi|md|rst|go|rs|js|ts|java|rb|json|html|dockerignore)$", re.IGNORECASE)
 _SHEBANG = re.compile(r"#!.*\b(ba|da|z|k)?sh\b")
 
 
 def kind_of(path: str, text: str) -> FileKind | None:
     """Return the kind of a file by its name, else by what it holds; None for an unknown one."""
     folder, _, name = path.replace("\\", "/").rpartition("/")
+    if _NO_DOCKERFILE.search(name):
+        return "modal" if name.endswith(".py") and _is_modal(text) else None
     for pattern, kind in _NAMES:
         if re.fullmatch(pattern, name, re.IGNORECASE if kind == "dockerfile" else 0):
             return kind
@@ -36,11 +40,13 @@ def kind_of(path: str, text: str) -> FileKind | None:
         return "requirements"
     if name.endswith((".yml", ".yaml")):
         return _yaml_kind(folder, text)
-    if name.endswith(".py"):
-        from gpudoctor.lint.modal import is_modal
-
-        return "modal" if is_modal(text) else None
     return "shell" if "." not in name and _SHEBANG.match(text) else None
+
+
+def _is_modal(text: str) -> bool:
+    from gpudoctor.lint.modal import is_modal
+
+    return is_modal(text)
 
 
 def _yaml_kind(folder: str, text: str) -> FileKind | None:

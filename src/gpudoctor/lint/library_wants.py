@@ -8,7 +8,7 @@ import msgspec
 
 from gpudoctor.lint.plan import Chosen, known_releases
 from gpudoctor.lint.scene import Scene, edit
-from gpudoctor.matrix.index import matches_version
+from gpudoctor.matrix.versions import matches_version
 from gpudoctor.model.finding import Fix
 
 
@@ -97,21 +97,36 @@ def fixes_of_major(scene: Scene, consumer: Chosen, want: Want, supplied: frozens
     fitting = next((v for v in _others(scene, consumer) if _fits(scene, consumer, v, supplied)), None)
     if fitting:
         ways.append(f"take {consumer.name}=={fitting}, which opens what these files bring")
-    provider = scene.matrix.provider(want.family, want.major, _cuda_major(scene, consumer))
-    if provider and provider.distribution not in scene.plan.packages:
-        ways.append(f"add {provider.distribution}, and its folder to LD_LIBRARY_PATH")
+    provider = provider_of(scene, consumer, want)
+    if provider and provider not in scene.plan.packages:
+        ways.append(f"add {provider}, and its folder to LD_LIBRARY_PATH")
     if not fitting:
         names = " ".join([consumer.name, *(n for n in ("torch",) if n in scene.plan.packages)])
         ways.append(f"let `gpudoctor pins {names}` find releases that fit each other")
     return _either(ways)
 
 
+def fixes_of_cuda(scene: Scene, consumer: Chosen, want: Want) -> tuple[Fix, ...]:
+    """Return the ways out where the library that is there is built for another CUDA."""
+    without, provider = _newer_without(scene, consumer, want), provider_of(scene, consumer, want)
+    ways = [f"take {without}"] if without else []
+    if provider:
+        ways.append(f"install {provider} in an environment of its own: both write the same files")
+    return _either(ways)
+
+
 def fixes_of_nothing(scene: Scene, consumer: Chosen, want: Want) -> tuple[Fix, ...]:
     """Return the ways out where nothing brings the library."""
-    provider = scene.matrix.provider(want.family, want.major, _cuda_major(scene, consumer))
-    add = f"add {provider.distribution} and its folder to LD_LIBRARY_PATH" if provider else "bring it"
+    provider = provider_of(scene, consumer, want)
+    add = f"add {provider} and its folder to LD_LIBRARY_PATH" if provider else "bring it"
     without = _newer_without(scene, consumer, want)
     return _either([f"{add}, or build on an image that has it", *([f"take {without}"] if without else [])])
+
+
+def provider_of(scene: Scene, consumer: Chosen, want: Want) -> str | None:
+    """Return the distribution that brings a library for a consumer; None where none or several do."""
+    provider = scene.matrix.provider(want.family, want.major, _cuda_major(scene, consumer))
+    return provider.distribution if provider else None
 
 
 def _either(ways: list[str]) -> tuple[Fix, ...]:

@@ -10,7 +10,8 @@ from gpudoctor.lint.images import ImageFacts
 from gpudoctor.lint.target import Target, holds_marker
 from gpudoctor.lint.types import Parts, Requirement
 from gpudoctor.matrix.claims import HasGpuCode, PairsWith, Requires, Yanked
-from gpudoctor.matrix.index import Matrix, matches_version
+from gpudoctor.matrix.index import Matrix
+from gpudoctor.matrix.versions import matches_version
 from gpudoctor.model.finding import Location
 
 # Hosts whose packages carry a build label, which decides the CUDA of the build: `…/whl/cu124`.

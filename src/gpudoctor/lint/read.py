@@ -43,11 +43,11 @@ class _Document(msgspec.Struct):
     parts: tuple[Parts, ...]
 
 
-def read_environments(system: ReadSystem, paths: tuple[str, ...]) -> tuple[Environment, ...]:
+def read_environments(system: ReadSystem, paths: tuple[str, ...], *, apart: bool = False) -> tuple[Environment, ...]:
     """Read files and folders, and what they pull in.
 
-    Files that are named together are one environment; a compose file's services and a workflow's jobs are one each. The
-    files found in a folder are one each, with what they pull in.
+    Files that are named together are one environment, unless they are wanted apart; a compose file's services and a
+    workflow's jobs are one each. The files found in a folder are one each, with what they pull in.
 
     Raises:
         InputFileError: A file cannot be read, is of no known kind or not what it should be; a folder holds nothing.
@@ -63,7 +63,8 @@ def read_environments(system: ReadSystem, paths: tuple[str, ...]) -> tuple[Envir
         else:
             named.append(path)
     reader = _Reader(system)
-    environments = reader.together(list(dict.fromkeys(named))) if named else []
+    named = list(dict.fromkeys(named))
+    environments = (reader.each(named) if apart else reader.together(named)) if named else []
     environments += reader.apart([f for f in dict.fromkeys(found) if f not in named])
     return tuple(environments)
 
@@ -133,6 +134,11 @@ def _text(system: ReadSystem, path: str) -> str:
     return data.decode("utf-8-sig", "surrogateescape").replace("\r\n", "\n").encode("utf-8", "replace").decode("utf-8")
 
 
+def _without_pulled(environments: list[Environment]) -> list[Environment]:
+    pulled = {f for e in environments for f in e.files[1:]}
+    return [e for e in environments if e.files[0] not in pulled]
+
+
 def _unquoted(parts: Parts, path: str) -> Parts:
     """Return parts with their puzzles as one that quotes nothing."""
     if parts.puzzles:
@@ -170,11 +176,13 @@ class _Reader:
         rest = [d for d in joined if d.path not in pulled]
         return [*several, *([self._closed(rest)] if rest else [])]
 
+    def each(self, paths: list[str]) -> list[Environment]:
+        """Return the environments of files that were named, one each, but for those that another one pulls in."""
+        return _without_pulled([self._with_pulled(p, parts) for p in paths for parts in self._document(p).parts])
+
     def apart(self, paths: list[str]) -> list[Environment]:
-        """Return the environments of files that were found: those that another pulls in are no environment alone."""
-        environments = [e for path in paths for e in self._found(path)]
-        pulled = {f for e in environments for f in e.files[1:]}
-        return [e for e in environments if e.files[0] not in pulled]
+        """Return the environments of files that were found, one each, but for those that another one pulls in."""
+        return _without_pulled([e for path in paths for e in self._found(path)])
 
     def _found(self, path: str) -> list[Environment]:
         """Return the environments of a file that was found; one that is not what its name says is a puzzle."""

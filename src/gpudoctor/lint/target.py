@@ -9,7 +9,8 @@ import msgspec
 
 from gpudoctor.lint.types import Parts
 from gpudoctor.matrix.gpus import KnownGpu
-from gpudoctor.matrix.index import Matrix, driver_tuple, matches_version
+from gpudoctor.matrix.index import Matrix
+from gpudoctor.matrix.versions import driver_tuple, matches_version
 from gpudoctor.model.errors import UsageError
 from gpudoctor.model.finding import Location
 

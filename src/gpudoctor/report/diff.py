@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from gpudoctor.model.diff import DiffDocument, DiffEntry
 from gpudoctor.report.canvas import STYLES, Canvas
 from gpudoctor.report.markdown import escaped
@@ -17,6 +19,10 @@ _NOUNS = {
     "driver": ("the driver", "drivers"),
     "gpu": ("the GPUs", "GPUs"),
 }
+_SIDES = {"interpreter": "environment", "snapshot": "snapshot", "lock": "lock"}
+_NOT_INSTALLED = "not installed"
+# So many packages that only one side has, and that have nothing to do with the GPU, are one line.
+_TOGETHER = 3
 _NAMED = ("variable", "interpreter", "driver", "gpu")
 
 
@@ -28,11 +34,15 @@ def render_diff(document: DiffDocument, canvas: Canvas) -> str:
         canvas: An empty sheet.
     """
     for label, side in (("A", document.left), ("B", document.right)):
-        canvas.line((label, "bold"), f"  {side.name}", (f"  ({side.kind})", "dim"))
+        canvas.line((label, "bold"), f"  {side.name}", (f"  ({_SIDES[side.kind]})", "dim"))
     canvas.blank()
     _outcomes(document, canvas)
-    for entry in document.differences:
+    entries, on_one_side = _on_one_side(document.differences)
+    for entry in entries:
         _entry(entry, canvas)
+    for only, packages in on_one_side.items():
+        canvas.row(("warn", STYLES["warning"], _LABEL_COLUMNS), value=(f"{len(packages)} distributions", "bold"))
+        canvas.row((only, "dim", 3), value=", ".join(packages), indent=_LABEL_COLUMNS)
     if document.differences:
         canvas.blank()
     for question in document.open:
@@ -66,6 +76,23 @@ def _entry(entry: DiffEntry, canvas: Canvas) -> None:
         canvas.line(entry.message, indent=_LABEL_COLUMNS)
     for text in entry.follows:
         canvas.row(("then", "dim", 6), value=text, indent=_LABEL_COLUMNS)
+
+
+def _on_one_side(entries: Sequence[DiffEntry]) -> tuple[tuple[DiffEntry, ...], dict[str, list[str]]]:
+    """Part the packages that one side has and that have nothing to do with the GPU from all else.
+
+    Returns:
+        All else, and names and versions of such packages, by the side that has them; a few are told one by one.
+    """
+    found: dict[str, list[DiffEntry]] = {"A": [], "B": []}
+    for entry in entries:
+        beside = entry.area == "distribution" and entry.level == "warning" and not entry.follows
+        if beside and _NOT_INSTALLED in (entry.left, entry.right):
+            found["B" if entry.left == _NOT_INSTALLED else "A"].append(entry)
+    many = {side: own for side, own in found.items() if len(own) >= _TOGETHER}
+    told = {id(e) for own in many.values() for e in own}
+    rest = tuple(e for e in entries if id(e) not in told)
+    return rest, {s: [f"{e.subject} {e.left if s == 'A' else e.right}" for e in own] for s, own in many.items()}
 
 
 def _same(document: DiffDocument) -> str:

@@ -173,3 +173,13 @@ def test_text_is_short_where_nothing_differs() -> None:
     text = render_diff(diff(environment(), environment()), Canvas(colored=False, width=10_000, ascii_only=False))
     assert text.splitlines()[-1] == "no difference"
     assert len(text.splitlines()) == 5
+
+
+def test_packages_beside_the_gpu_stack_that_one_side_has_are_one_line() -> None:
+    more = {f"p{n}": f"1.{n}" for n in range(20)}
+    document = diff(environment(), environment(packages={**PACKAGES, **more}))
+    assert len(document.differences) == 20
+    text = " ".join(render_diff(document, Canvas(colored=False, width=100, ascii_only=False)).split())
+    assert "warn 20 distributions B p0 1.0, p1 1.1, p10 1.10," in text
+    assert "not installed" not in text
+    assert "20 differences" in text

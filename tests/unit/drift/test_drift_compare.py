@@ -88,7 +88,6 @@ def test_another_cudnn_release_is_one_finding_with_its_libraries_under_it() -> N
         f"gpudoctor fix --python {python} --packages --to gpudoctor.lock --apply",
         f"gpudoctor lock --python {python} -o gpudoctor.lock",
     ]
-    assert finding.fixes[-1].commands == ("gpudoctor lock",)
 
 
 def test_another_copy_of_the_same_content_is_one_finding() -> None:

@@ -20,6 +20,7 @@ def lint(
     gpu: str | None = "RTX 3090",
     python: str | None = "3.11",
     platform: str = "linux-x86_64",
+    apart: bool = False,
 ) -> LintResult:
     """Write files and judge them, or those that are named."""
     for name, text in files.items():
@@ -27,7 +28,7 @@ def lint(
         (folder / name).write_text(text)
     target = make_target(MATRIX, driver=driver, gpus=(gpu,) if gpu else (), python=python, platform=platform)
     paths = [str(folder / name) for name in named or files]
-    return lint_files(RealSystem(), MATRIX, paths, target)
+    return lint_files(RealSystem(), MATRIX, paths, target, apart=apart)
 
 
 def said(result: LintResult) -> list[str]:

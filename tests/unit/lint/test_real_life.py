@@ -205,3 +205,43 @@ def test_a_link_that_leads_back_up(tmp_path: Path) -> None:
     (tmp_path / "a" / "up").symlink_to("..")
     result = lint(tmp_path, {"a/requirements.txt": "torch==2.5.1\n"}, ".")
     assert [f.removeprefix(str(tmp_path)) for f in result.files] == ["/a/requirements.txt"]
+
+
+def test_cudnn_of_another_cuda_is_no_substitute(tmp_path: Path) -> None:
+    text = "ctranslate2==4.6.0\nnvidia-cublas-cu12==12.4.5.8\nnvidia-cudnn-cu13==9.19.0.56\n"
+    found = {f.cause: f for f in lint(tmp_path, {"requirements.txt": text}).verdict.findings}
+    assert set(found) == {"cuda-lib-not-loadable", "cudnn-cuda-mismatch"}
+    finding = found["cudnn-cuda-mismatch"]
+    assert "built for CUDA 13 as ctranslate2 is not" in finding.message
+    assert not any("LD_LIBRARY_PATH" in c for f in finding.fixes for c in f.commands)
+
+
+def test_who_requires_a_library_is_told_as_it_is(tmp_path: Path) -> None:
+    own = lint(tmp_path, {"requirements.txt": "torch==2.5.1\nctranslate2==4.6.0\nnvidia-cudnn-cu12==8.9.7.29\n"})
+    finding = next(f for f in own.verdict.findings if f.rule == "GPD202")
+    assert "nvidia-cudnn-cu12 8.9.7.29, which torch requires" not in finding.message
+    # torch asks for it through cuda-toolkit, and loads it
+    through = lint(tmp_path, {"requirements.txt": "torch==2.15.0\nonnxruntime-gpu==1.31.1\n"})
+    assert said(through) == ["GPD201 warning 2 onnxruntime", "GPD206 warning 2 onnxruntime"]
+
+
+def test_a_release_that_does_not_exist_has_neighbours(tmp_path: Path) -> None:
+    (finding,) = lint(tmp_path, {"requirements.txt": "torch==2.9.9\n"}).verdict.findings
+    assert next(e.value for e in finding.evidence if e.label == "nearest") == "2.9.1, 2.10.0"
+
+
+@pytest.mark.parametrize("name", ["dockerfile.py", "Dockerfile.md", "Dockerfile.dockerignore", "src/dockerfile.ts"])
+def test_what_only_sounds_like_a_dockerfile(name: str, tmp_path: Path) -> None:
+    files = {name: "x = 1\n", "requirements.txt": "torch==2.5.1\n"}
+    assert [Path(f).name for f in lint(tmp_path, files, ".").files] == ["requirements.txt"]
+
+
+def test_files_of_two_services_apart(tmp_path: Path) -> None:
+    files = {
+        "a/requirements.txt": "torch==2.5.1\n-r common.txt\n",
+        "a/common.txt": "numpy==1.26.4\n",
+        "b/requirements.txt": "torch==2.4.1\n",
+    }
+    assert said(lint(tmp_path, files)) == ["GPD472 error 1 torch"]
+    result = lint(tmp_path, files, apart=True)
+    assert (said(result), len(result.files)) == ([], 3)
