@@ -55,6 +55,16 @@ def test_list_of_an_unknown_subject_is_a_usage_error() -> None:
     assert "no fact about 'nonsense'" in done.stderr
 
 
+def test_a_subject_may_be_written_as_people_write_it_and_a_near_one_is_named() -> None:
+    assert gpudoctor("matrix", "list", "--subject", "Faster_Whisper").returncode == 0
+    assert "did you mean whisperx?" in gpudoctor("matrix", "list", "--subject", "whisper").stderr
+    assert "did you mean ctranslate2-cudnn9?" in gpudoctor("matrix", "show", "ctranslate2-cudnn").stderr
+
+
+def test_a_build_without_gpu_code_is_said_to_be_one() -> None:
+    assert "a build without GPU code" in gpudoctor("matrix", "show", "torch-windows-cpu").stdout
+
+
 def test_show_says_claim_status_and_sources() -> None:
     done = gpudoctor("matrix", "show", "cuda-12-driver")
     assert done.returncode == 0

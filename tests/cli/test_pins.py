@@ -19,8 +19,8 @@ ASSUMED = ("--python-version", "3.11", "--platform", "linux-x86_64", "--assume-d
 RTX_3090 = (*ASSUMED, "--assume-gpu", "RTX 3090")
 
 
-def pins(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return gpudoctor("pins", *arguments)
+def pins(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return gpudoctor("pins", *arguments, **environment)
 
 
 def test_a_set_with_its_commands_and_settings() -> None:
@@ -96,8 +96,49 @@ def test_commands_quote_what_a_shell_would_read() -> None:
     assert all(Requirement(word) for word in told[2:])
 
 
+@pytest.mark.parametrize("name", ["Dockerfile", "link"])
+def test_a_file_that_somebody_else_wrote_is_not_replaced(tmp_path: Path, name: str) -> None:
+    file = tmp_path / "Dockerfile"
+    file.write_text("FROM mine\n")
+    (tmp_path / "link").symlink_to(file)
+    writing = ("silero-vad", *RTX_3090, "--as", "dockerfile", "-o", str(tmp_path / name))
+    done = pins(*writing)
+    assert (done.returncode, done.stdout, file.read_text()) == (2, "", "FROM mine\n")
+    assert "--force replaces it" in done.stderr
+    assert pins(*writing, "--force").returncode == 0
+    assert file.read_text().startswith("# Chosen by gpudoctor pins")
+    assert pins(*writing).returncode == 0  # its own file
+
+
+@pytest.mark.parametrize("style", [("--format", "json"), ("--as", "requirements"), ()])
+def test_what_pins_wrote_it_may_replace(tmp_path: Path, style: tuple[str, ...]) -> None:
+    writing = ("silero-vad", *RTX_3090, *style, "-o", str(tmp_path / "out"))
+    assert [pins(*writing).returncode for _ in range(2)] == [0, 0]
+    assert pins("silero-vad", *RTX_3090, "-o", "/dev/null").returncode == 0
+
+
+def test_without_uv_the_commands_are_pips(tmp_path: Path) -> None:
+    """An installation of gpudoctor that has no uv beside it, and none on PATH."""
+    site = next(p for p in sys.path if p.endswith("site-packages"))
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "bare"], check=True)
+    python = tmp_path / "bare" / "bin" / "python"
+    command = [python, "-m", "gpudoctor", "pins", "silero-vad", *RTX_3090]
+    environment = {"PATH": "/nowhere", "PYTHONPATH": f"{ROOT / 'src'}:{site}"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert "python -m pip install silero-vad==" in done.stdout
+    assert "uv pip" not in done.stdout
+
+
+def test_commands_name_the_environment_that_was_judged(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "env"], check=True)
+    python = tmp_path / "env" / "bin" / "python"
+    assert f"--python {tmp_path / 'env'}" in pins("silero-vad", "--python", str(tmp_path / "env")).stdout
+    assert f"--python {python}" in pins("silero-vad", VIRTUAL_ENV=str(tmp_path / "env")).stdout
+    assert "--python" not in pins("silero-vad", *RTX_3090).stdout  # for a machine that is not this one
+
+
 def test_pip_commands_and_uv_commands_differ_in_the_installer_only() -> None:
-    uv = pins("faster-whisper", *RTX_3090, "--as", "commands").stdout
+    uv = pins("faster-whisper", *RTX_3090, "--as", "uv").stdout
     assert pins("faster-whisper", *RTX_3090, "--as", "pip").stdout == uv.replace(
         "uv pip install", "python -m pip install"
     )
@@ -113,7 +154,18 @@ def test_libraries_that_are_linked_without_a_path_are_named_too() -> None:
 def test_another_platform_says_whose_releases_were_looked_at(platform: str) -> None:
     done = pins("silero-vad", "--python-version", "3.11", "--platform", platform)
     assert done.returncode == 0
-    assert f"whether they have some for {platform} was not looked at" in " ".join(done.stdout.split())
+    assert f"whether they have some for {platform}, and with code for which GPUs," in " ".join(done.stdout.split())
+
+
+def test_a_build_that_is_known_from_reports_only_is_named() -> None:
+    machine = ("--python-version", "3.12", "--assume-driver", "580.65.06", "--assume-gpu", "RTX 4090")
+    done = pins("torch==2.15.0", "torchaudio", *machine)
+    assert "nobody has read torch 2.15.0+cu130" in " ".join(done.stdout.split())
+
+
+def test_a_jetson_is_told_that_its_builds_are_not_listed() -> None:
+    orin = ("--python-version", "3.11", "--platform", "linux-aarch64", "--assume-gpu", "Jetson AGX Orin")
+    assert "a Jetson runs only builds that NVIDIA makes for it" in pins("torch", *orin).stdout
 
 
 def test_a_package_that_is_published_without_wheels() -> None:
@@ -164,5 +216,8 @@ def test_keep_prefers_what_is_installed(tmp_path: Path) -> None:
     kept = json.loads(pins("faster-whisper", "--python", str(env), *RTX_3090, "--keep", "--format", "json").stdout)
     chosen = {pin["package"]: pin for pin in kept["pins"]}
     assert (chosen["ctranslate2"]["version"], chosen["ctranslate2"]["kept"]) == ("4.7.0", True)
+    other = (*RTX_3090, "--python-version", "3.12" if sys.version_info[1] == 11 else "3.11")
+    for_another = json.loads(pins("faster-whisper", "--python", str(env), *other, "--keep", "--format", "json").stdout)
+    assert not any(pin["kept"] for pin in for_another["pins"])
     newest = json.loads(pins("faster-whisper", "--python", str(env), *RTX_3090, "--format", "json").stdout)
     assert {pin["package"]: pin for pin in newest["pins"]}["ctranslate2"]["version"] != "4.7.0"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -35,6 +36,7 @@ def list_facts(
 
     matrix = load_matrix(matrix_file)
     if subject is not None:
+        subject = re.sub(r"[-_.]+", "-", subject).lower()  # as package indexes compare names
         _require_subject(matrix, subject)
     if kind is not None:
         _require_kind(kind)
@@ -55,9 +57,11 @@ def show(
     from gpudoctor.model.errors import UsageError
     from gpudoctor.report.matrix import render_fact
 
-    fact = load_matrix(matrix_file).fact(fact_id)
+    matrix = load_matrix(matrix_file)
+    fact = matrix.fact(fact_id)
     if fact is None:
-        raise UsageError(f"the matrix has no fact {fact_id!r}; `gpudoctor matrix list` lists them all")
+        near = _near(fact_id, [known.id for known in matrix.data.facts])
+        raise UsageError(f"the matrix has no fact {fact_id!r}; {near}`gpudoctor matrix list` lists them all")
     emit(render_fact(fact), None)
     return 0
 
@@ -82,8 +86,16 @@ def _require_subject(matrix: Matrix, subject: str) -> None:
     if not matrix.knows(subject):
         from gpudoctor.model.errors import UsageError
 
-        known = ", ".join(sorted({fact.subject for fact in matrix.data.facts}))
-        raise UsageError(f"the matrix has no fact about {subject!r}; it knows {known}")
+        known = sorted({fact.subject for fact in matrix.data.facts})
+        near = _near(subject, known)
+        raise UsageError(f"the matrix has no fact about {subject!r}; {near}it knows {', '.join(known)}")
+
+
+def _near(text: str, known: list[str]) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(text, known, n=1)
+    return f"did you mean {near[0]}? " if near else ""
 
 
 def _require_kind(kind: str) -> None:

@@ -30,6 +30,8 @@ from gpudoctor.cli.common import (
 
 if TYPE_CHECKING:
     from gpudoctor.model.pins import PinsDocument
+    from gpudoctor.model.snapshot import Snapshot
+    from gpudoctor.report.pins import Installer
 
 SET = "The set"
 
@@ -39,6 +41,7 @@ class As(str, Enum):
 
     TEXT = "text"
     COMMANDS = "commands"
+    UV = "uv"
     PIP = "pip"
     REQUIREMENTS = "requirements"
     CONSTRAINTS = "constraints"
@@ -107,19 +110,25 @@ def pins(
         As,
         typer.Option(
             "--as",
-            help="Print the set as this instead of for people; `commands` are uv's, `pip` those of pip.",
+            help="Print the set as this instead of for people; `commands` are uv's where there is uv, else pip's.",
             rich_help_panel=OUTPUT,
         ),
     ] = As.TEXT,
     report_format: PlainFormatOption = PlainFormat.TEXT,
     output: OutputOption = None,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Replace a file of -o that `pins` did not write.", rich_help_panel=OUTPUT),
+    ] = False,
     verbose: VerboseOption = False,
     color: ColorOption = Color.AUTO,
 ) -> int:
     """Choose the newest versions that work together here, or on an assumed machine; or say why there are none.
 
     Chosen by the compatibility matrix, without network: what each release requires, pairs with and opens while
-    running, which GPUs its build has code for, and which driver that needs. Exit status 1 when there is no set.
+    running, which GPUs its build has code for, and which driver that needs. The newest set is the one with the newest
+    of what was asked for, the first before the others; of all else it is what fits, from the package index where that
+    can be. Exit status 1 when there is no set.
 
     Examples:
       gpudoctor pins faster-whisper
@@ -139,13 +148,16 @@ def pins(
 
     if printed_as is not As.TEXT and report_format is not PlainFormat.TEXT:
         raise UsageError("--as and --format cannot be given together")
+    if output is not None and not force:
+        _refuse_to_replace(output)
     matrix = load_matrix(matrix_file)
     wishes = parse_wishes(packages)
     taken = take_or_read(
         matrix, snapshot, request_for(python=python, assume_driver=assume_driver, assume_gpu=assume_gpu)
     )
     machine = machine_of(matrix, taken, python_version=python_version, platform=platform)
-    installed = releases_installed(taken)
+    here = snapshot is None and python_version is None and platform is None
+    installed = releases_installed(taken, machine)
     outcome = choose(matrix, machine, wishes, installed=installed if keep else None, from_package_index=package_index)
     document = make_document(matrix, machine, wishes, outcome, installed=installed, strict=strict)
     if document.pins:
@@ -157,10 +169,45 @@ def pins(
 
         emit(render_document(document), output, encoding="utf-8")
     elif printed_as is As.TEXT:
-        emit(_text(document, python, output, verbose=verbose, color=color), output)
+        target = python or (_interpreter(taken) if here else None)
+        emit(_text(document, target, output, verbose=verbose, color=color), output)
     else:
         _print_as(document, printed_as, python, output)
     return document.exit_status
+
+
+def _refuse_to_replace(output: str) -> None:
+    """Refuse to write over a file with content that `pins` did not write."""
+    from gpudoctor.model.errors import UsageError
+    from gpudoctor.report.pins import OURS
+    from gpudoctor.system.protocol import CannotLook, NotThere
+    from gpudoctor.system.real import RealSystem
+
+    system = RealSystem()
+    try:
+        file = system.realpath(output)
+        if output == "-" or system.stat(file).kind != "file":
+            return
+        with system.open(file) as reader:
+            start = reader.pread(max(map(len, OURS)), 0)
+    except (NotThere, CannotLook):
+        return  # writing says what is wrong
+    if start and not start.startswith(OURS):
+        raise UsageError(f"{output}: is there already, and not written by `gpudoctor pins`; --force replaces it")
+
+
+def _interpreter(snapshot: Snapshot) -> str | None:
+    from gpudoctor.model.fact import value_of
+
+    interpreter = value_of(snapshot.interpreter)
+    return interpreter.executable if interpreter else None
+
+
+def _installer() -> Installer:
+    from gpudoctor.system.installer import find_uv
+    from gpudoctor.system.real import RealSystem
+
+    return "uv" if find_uv(RealSystem().environ()) else "pip"
 
 
 def _verified(document: PinsDocument) -> PinsDocument:
@@ -176,7 +223,15 @@ def _text(document: PinsDocument, python: str | None, output: str | None, *, ver
     from gpudoctor.report.pins import render_pins
 
     colored, width, ascii_only = rendering(color, output)
-    return render_pins(document, python=python, verbose=verbose, colored=colored, width=width, ascii_only=ascii_only)
+    return render_pins(
+        document,
+        python=python,
+        installer=_installer(),
+        verbose=verbose,
+        colored=colored,
+        width=width,
+        ascii_only=ascii_only,
+    )
 
 
 def _print_as(document: PinsDocument, printed_as: As, python: str | None, output: str | None) -> None:
@@ -188,4 +243,4 @@ def _print_as(document: PinsDocument, printed_as: As, python: str | None, output
         return
     for question in document.open:
         say(question.reason)
-    emit(render_as(document, printed_as.value, python), output, encoding="utf-8")
+    emit(render_as(document, printed_as.value, python, _installer()), output, encoding="utf-8")

@@ -3,67 +3,21 @@
 from __future__ import annotations
 
 import re
-from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, TypeVar
+from functools import cached_property
+from typing import TypeVar
 
 from gpudoctor.matrix.claims import Claim
 from gpudoctor.matrix.gpus import KnownGpu, find_gpu
 from gpudoctor.matrix.tables import BaseImage, Cause, DriverBranch, WhisperModel
 from gpudoctor.matrix.types import Consumer, Fact, Family, MatrixData, Provider, When
+from gpudoctor.matrix.versions import driver_tuple, matches_version
 
-if TYPE_CHECKING:
-    from packaging.specifiers import SpecifierSet
-    from packaging.version import Version
+__all__ = ["Matrix", "driver_tuple", "holds", "matches_version", "stem_of"]
 
 C = TypeVar("C", bound=Claim)
 
-_LOCAL = re.compile(r"\+[A-Za-z0-9._-]+")
 _PLAIN = re.compile(r"[A-Za-z0-9_-]+")
 _SONAME = re.compile(r"^(lib[A-Za-z0-9_+-]+?)(?:-[0-9a-f]{8})?\.so(?:\.|$)")
-
-
-def matches_version(specifiers: str, version: str | None) -> bool:
-    """Tell whether a version satisfies a PEP 440 specifier set.
-
-    Local parts are ignored on both sides (`2.5.1+cu124` is 2.5.1, `==2.5.1+cu124` is `==2.5.1`); an empty set matches
-    everything; an unreadable or unknown version matches only the empty set.
-    """
-    return not specifiers or (version is not None and _matches(specifiers, version))
-
-
-@lru_cache(maxsize=65536)
-def _matches(specifiers: str, version: str) -> bool:
-    parsed = _public(version)
-    return parsed is not None and _specifier_set(specifiers).contains(parsed, prereleases=True)
-
-
-# Imported in the functions: most facts carry no specifier for the package at hand, and packaging costs 10 ms.
-
-
-@lru_cache(maxsize=4096)
-def _public(version: str) -> Version | None:
-    from packaging.version import InvalidVersion, Version
-
-    try:
-        return Version(Version(version).public)
-    except InvalidVersion:
-        return None
-
-
-@lru_cache(maxsize=4096)
-def _specifier_set(specifiers: str) -> SpecifierSet:
-    from packaging.specifiers import SpecifierSet
-
-    return SpecifierSet(_LOCAL.sub("", specifiers))
-
-
-def driver_tuple(release: str) -> tuple[int, ...]:
-    """Return a driver release as integers: `535.54.03` is (535, 54, 3).
-
-    Raises:
-        ValueError: It is not dotted integers.
-    """
-    return tuple(int(part) for part in release.split("."))
 
 
 def stem_of(file_name: str) -> str | None:

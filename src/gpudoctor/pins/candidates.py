@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import TypeVar
 
@@ -61,7 +62,7 @@ class Shelf:
         for subject in subjects:
             for _, claim in self._facts(Candidate(subject, candidate.version, candidate.build), HasGpuCode):
                 return claim.cuda
-        return None
+        return _cuda_of_label(candidate.build)
 
     def _published(self, package: str) -> list[Candidate]:
         """Return every published release, newest first; of one release the package index's build first."""
@@ -86,16 +87,19 @@ class Shelf:
             return Rejection(candidate, "is a release that no fact of the matrix speaks of", unknown=True)
         if not self._machine.gpus and self._machine.driver is None:
             return None
-        for fact, claim in self._facts(candidate, HasGpuCode):
+        known = self._facts(candidate, HasGpuCode)
+        for fact, claim in known:
             if (rejection := self._reject_code(candidate, fact, claim)) is not None:
                 return rejection
-        return None
+        # Of another platform's builds on PyTorch's index only what their label says is known.
+        return None if known else self._reject_driver(candidate, (), _cuda_of_label(candidate.build), [])
 
     def _is_known(self, candidate: Candidate) -> bool:
-        """Tell whether what a release requires is known, where it is known of others of the package."""
-        if candidate.build or not _requirements_known(self._matrix, candidate.package, self._machine.platform):
+        """Tell whether what a release requires is known, on any platform, where that of others of the package is."""
+        if candidate.build or not _requirements_known(self._matrix, candidate.package):
             return True  # a build of an index is listed for what its own facts say
-        return any(self._facts(candidate, kind) for kind in (Requires, PairsWith))
+        where = (candidate.release, None, self._machine.python)
+        return any(self._matrix.facts(candidate.package, kind, *where) for kind in (Requires, PairsWith))
 
     def _reject_code(self, candidate: Candidate, fact: Fact, claim: HasGpuCode) -> Rejection | None:
         if claim.cuda is None and not claim.sass:
@@ -108,9 +112,8 @@ class Shelf:
         if without:
             names = " and ".join(name for name, _ in without)
             return Rejection(candidate, f"has no code for {names}", (fact.id,), tuple(map(gpu_in_words, without)))
-        if self._machine.driver is None:
-            return None
-        return self._reject_driver(candidate, fact, claim.cuda, [gpu for gpu, way in ways.items() if way == "ptx"])
+        compiling = [gpu for gpu, way in ways.items() if way == "ptx"]
+        return self._reject_driver(candidate, (fact.id,), claim.cuda, compiling)
 
     def _reject_cpu(self, candidate: Candidate, fact: Fact) -> Rejection | None:
         """A build without GPU code is no choice for a GPU where other builds of the package have some."""
@@ -121,22 +124,22 @@ class Shelf:
         return Rejection(candidate, f"is built without CUDA for {self._machine.platform}", (fact.id,), gpus)
 
     def _reject_driver(
-        self, candidate: Candidate, code: Fact, cuda: str | None, compiling: list[tuple[str, str]]
+        self, candidate: Candidate, code: tuple[str, ...], cuda: str | None, compiling: list[tuple[str, str]]
     ) -> Rejection | None:
         """Any driver of a CUDA major's minimum runs its machine code; compiling PTX takes the build's own minimum."""
         needs = [(f, c) for f, c in self._facts(candidate, NeedsDriver) if c.ptx] if compiling else []
         needs += self._matrix.facts("cuda", NeedsDriver, cuda, self._machine.platform) if cuda else []
-        driver = self._machine.driver or "0"
-        for fact, claim in needs:
+        driver = self._machine.driver
+        for fact, claim in needs if driver else ():
             least = claim.windows if self._machine.platform.startswith("windows") else claim.linux
-            if least is not None and driver_tuple(driver) < driver_tuple(least):
+            if driver and least and driver_tuple(driver) < driver_tuple(least):
                 major = claim.cuda.partition(".")[0]
                 what = f"compiling its code for this GPU (CUDA {claim.cuda})" if claim.ptx else f"CUDA {major}"
                 gpus = tuple(map(gpu_in_words, compiling)) if claim.ptx else ()
                 return Rejection(
                     candidate,
                     f"needs driver {least} or newer for {what}",
-                    (code.id, fact.id),
+                    (*code, fact.id),
                     (*gpus, f"driver {driver}"),
                 )
         return None
@@ -145,7 +148,13 @@ class Shelf:
 def gpu_in_words(gpu: tuple[str, str]) -> str:
     """Return a GPU's name and compute capability as a conflict names it."""
     name, capability = gpu
-    return f"{name} (compute capability {capability})"
+    return name if capability in name else f"{name} (compute capability {capability})"
+
+
+def _cuda_of_label(label: str) -> str | None:
+    """Return the CUDA version of an index's label: `cu126` is 12.6; None for another one."""
+    match = re.fullmatch(r"cu(\d+)(\d)", label)
+    return f"{match[1]}.{match[2]}" if match else None
 
 
 def _has_code(claim: Claim) -> bool:
@@ -153,14 +162,8 @@ def _has_code(claim: Claim) -> bool:
 
 
 @lru_cache(maxsize=512)
-def _requirements_known(matrix: Matrix, package: str, platform: str) -> bool:
-    """Tell whether any release's requirements are known on a platform."""
-    return any(
-        fact.subject == package
-        and isinstance(fact.claim, (Requires, PairsWith))
-        and (not fact.when.platforms or platform in fact.when.platforms)
-        for fact in matrix.data.facts
-    )
+def _requirements_known(matrix: Matrix, package: str) -> bool:
+    return any(f.subject == package and isinstance(f.claim, (Requires, PairsWith)) for f in matrix.data.facts)
 
 
 @lru_cache(maxsize=256)

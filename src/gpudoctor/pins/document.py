@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import msgspec
 
 from gpudoctor import __version__
@@ -46,7 +48,7 @@ def make_document(
     """
     chosen = outcome if isinstance(outcome, Chosen) else None
     pins = _pins(matrix, chosen, wishes, installed) if chosen else ()
-    questions = _open_questions(machine)
+    questions = (*_open_questions(machine), *(_hearsay(matrix, machine, chosen) if chosen else ()))
     return PinsDocument(
         schema_version=PINS_SCHEMA_VERSION,
         tool=Tool(name="gpudoctor", version=__version__),
@@ -109,20 +111,33 @@ def _conflict(conflict: Conflict) -> PinsConflict:
 
 
 def _open_questions(machine: Machine) -> tuple[OpenQuestion, ...]:
+    looked = machine.platform.partition("-")[0] != "macos"  # NVIDIA makes no driver for it
     missing = [
         f"no {what} is known, so nothing was judged against one; {option} judges for the machine that it will run on"
         for what, option, known in (
             ("driver", "--assume-driver RELEASE", machine.driver is not None),
             ("GPU", "--assume-gpu NAME", bool(machine.gpus)),
         )
-        if not known
+        if looked and not known
     ]
     if machine.platform != LISTED:
         missing.append(
             f"the matrix lists the releases that have wheels for {LISTED}; whether they have some for "
-            f"{machine.platform} was not looked at, --verify asks an installer"
+            f"{machine.platform}, and with code for which GPUs, was not looked at; --verify asks an installer for the "
+            "former"
         )
+    if machine.tegra:
+        missing.append("a Jetson runs only builds that NVIDIA makes for it (JetPack), which the matrix does not list")
     return tuple(OpenQuestion(rule="pins", reason=reason) for reason in missing)
+
+
+def _hearsay(matrix: Matrix, machine: Machine, chosen: Chosen) -> Iterator[OpenQuestion]:
+    """Yield the builds of a set of which the matrix has nothing but reports."""
+    for c in chosen.candidates:
+        facts = matrix.facts(c.package, HasGpuCode, c.release, machine.platform, machine.python)
+        if any(fact.status == "reported" for fact, _ in facts):
+            reason = f"nobody has read {c}: that this build exists, and its GPU code, is known from reports only"
+            yield OpenQuestion(rule="pins", reason=reason)
 
 
 def _library_directories(matrix: Matrix, machine: Machine, chosen: Chosen) -> tuple[str, ...]:

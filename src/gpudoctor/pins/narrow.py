@@ -93,22 +93,22 @@ class Net:
         for package in self._wishes:
             self._required[package] = Death(frozenset({("", str(self._wishes[package]))}), None)
         waiting = deque(self._required)
+        changed = set(self._required)
         while waiting:
             package = waiting.popleft()
             known = len(self.domains)
-            fewer = package not in self.domains
             self._open(package)
-            fewer = self._revise(package) or fewer
+            if self._revise(package):
+                changed.add(package)
             if package in self._required and not self.domains[package]:
                 return package
-            news = [*self._require(package), *list(self.domains)[known:]]
-            if fewer:
-                news += self._neighbours.get(package, ())
-            waiting.extend(dict.fromkeys(p for p in news if p not in waiting and self._matters(p)))
+            needed = list(self._require(package))
+            opened = list(self.domains)[known:]
+            changed.update(needed, opened)
+            touched = [p for p in self._neighbours.get(package, ()) if p in self.domains] if package in changed else []
+            changed.discard(package)
+            waiting.extend(p for p in dict.fromkeys((*needed, *opened, *touched)) if p not in waiting)
         return None
-
-    def _matters(self, package: str) -> bool:
-        return package in self._required or package in self.domains
 
     def _revise(self, package: str) -> bool:
         domain = self.domains[package]

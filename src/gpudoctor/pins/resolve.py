@@ -10,9 +10,10 @@ import msgspec
 from resolvelib import AbstractProvider, BaseReporter, ResolutionImpossible, ResolutionTooDeep, Resolver
 
 from gpudoctor.matrix.claims import HasGpuCode
-from gpudoctor.matrix.index import Matrix
+from gpudoctor.matrix.index import Matrix, driver_tuple
+from gpudoctor.matrix.tables import GpuModel
 from gpudoctor.model.errors import GpuDoctorError, UsageError
-from gpudoctor.pins.candidates import Shelf
+from gpudoctor.pins.candidates import Shelf, gpu_in_words
 from gpudoctor.pins.conflict import explain, searched
 from gpudoctor.pins.narrow import Net
 from gpudoctor.pins.needs import Needs, left_to_installer
@@ -132,21 +133,21 @@ class _Attempt:
 
 def unserved(matrix: Matrix, machine: Machine) -> Conflict | None:
     """Return why a machine's driver does not serve one of its GPUs at all: no package can mend that."""
-    served = matrix.cuda_of_driver(machine.driver) if machine.driver else None
-    for name, capability in machine.gpus if served else ():
+    for name, capability in machine.gpus if machine.driver else ():
         model = next((m for m in matrix.data.gpus if m.compute_capability == capability), None)
-        least = model.first_cuda if model else None
-        if served and least and _release(served) < _release(least):
-            reason = (
-                f"{name} (compute capability {capability}) needs a driver for CUDA {least} or newer; driver "
-                f"{machine.driver} serves CUDA up to {served}"
-            )
-            return Conflict((name, f"driver {machine.driver}"), (reason,), ())
+        if machine.driver and model and (reason := _unserved(matrix, machine.driver, model)):
+            about = f"{gpu_in_words((name, capability))} {reason}"
+            return Conflict((name, f"driver {machine.driver}"), (about,), ())
     return None
 
 
-def _release(cuda: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in cuda.split("."))
+def _unserved(matrix: Matrix, driver: str, model: GpuModel) -> str | None:
+    served, least, last = matrix.cuda_of_driver(driver), model.first_cuda, model.last_driver_branch
+    if served and least and driver_tuple(served) < driver_tuple(least):
+        return f"needs a driver for CUDA {least} or newer; driver {driver} serves CUDA up to {served}"
+    if last and driver_tuple(driver)[0] > int(last):
+        return f"needs a driver of branch {last} or older: that is the last one that runs {model.architecture} GPUs"
+    return None
 
 
 def _wanted(wishes: Iterable[Wish]) -> Iterator[Need]:

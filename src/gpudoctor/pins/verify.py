@@ -33,6 +33,8 @@ def verify(document: PinsDocument, environment: Mapping[str, str]) -> Verificati
     with requirements_file(text) as path:
         command = _uv(uv, path, document, indexes) if uv else _pip(path, document, indexes)
         installer = "uv pip compile" if uv else "pip install --dry-run"
+        # onnxruntime and torch have left macOS 13, which is what uv assumes where nothing is said.
+        environment = {"MACOSX_DEPLOYMENT_TARGET": "14.0", **environment}
         try:
             result = run_installer(command, environment, echo=False, timeout_s=_TIME_LIMIT_S)
         except CannotChange as error:

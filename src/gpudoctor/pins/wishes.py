@@ -81,8 +81,15 @@ def _is_tegra(matrix: Matrix, capability: str) -> bool:
     return any(model.compute_capability == capability and model.tegra for model in matrix.data.gpus)
 
 
-def releases_installed(snapshot: Snapshot) -> dict[str, str]:
-    """Return the releases that are installed, by package; of several copies the one that is imported."""
+def releases_installed(snapshot: Snapshot, machine: Machine) -> dict[str, str]:
+    """Return the releases that are installed, by package; of several copies the one that is imported.
+
+    What is installed for another Python than the machine's is not there for it.
+    """
+    interpreter = value_of(snapshot.interpreter)
+    version = value_of(interpreter.version) if interpreter else None
+    if version is None or version.split(".")[:2] != machine.python.split(".")[:2]:
+        return {}
     installed: dict[str, str] = {}
     for distribution in snapshot.distributions:
         if (version := value_of(distribution.version)) is not None:

@@ -5,24 +5,35 @@ from __future__ import annotations
 import shlex
 from typing import Literal
 
-from gpudoctor.model.pins import Pin, PinsDocument
+from gpudoctor.model.pins import Pin, PinsDocument, Verification
 from gpudoctor.report.canvas import STYLES, Canvas
 
-Style = Literal["text", "commands", "pip", "requirements", "constraints", "dockerfile"]
+Style = Literal["text", "commands", "uv", "pip", "requirements", "constraints", "dockerfile"]
+Installer = Literal["uv", "pip"]
 
 _HEAD = "# Chosen by gpudoctor pins, matrix {version}, for {machine}."
+OURS = (b"# Chosen by gpudoctor pins", b"gpudoctor ", b'{\n "schema_version"')
+"""How what `pins` writes starts: another run may replace it."""
 _MOST_FACTS = 6
 _BASE_IMAGE = "python:{python}-slim"
 
 
 def render_pins(
-    document: PinsDocument, *, python: str | None, verbose: bool, colored: bool, width: int, ascii_only: bool
+    document: PinsDocument,
+    *,
+    python: str | None,
+    installer: Installer,
+    verbose: bool,
+    colored: bool,
+    width: int,
+    ascii_only: bool,
 ) -> str:
     """Return a set, or why there is none, for people.
 
     Args:
         document: The set.
         python: The interpreter that the commands install into; None for whichever is active.
+        installer: Whose commands.
         verbose: Say of each package why it is there.
         colored: Whether to colour.
         width: Columns.
@@ -36,7 +47,7 @@ def render_pins(
         return canvas.text()
     _show_pins(canvas, document, verbose=verbose)
     canvas.line("Install it:", indent=2)
-    for command in commands(document, python):
+    for command in commands(document, python, installer):
         canvas.verbatim(command, indent=4)
     _show_settings(canvas, document, python)
     _show_judgement(canvas, document)
@@ -79,6 +90,8 @@ def _show_pins(canvas: Canvas, document: PinsDocument, *, verbose: bool) -> None
         canvas.row((pin.requirement, "bold", columns), value="; ".join((*notes, *why)), indent=2)
     if document.left_to_installer:
         canvas.line(f"and what they require besides: {', '.join(document.left_to_installer)}", indent=2)
+    if not all(pin.exact for pin in document.pins):
+        canvas.line("<= names the newest release that fits; an installer may have to take an older one", indent=2)
     canvas.blank()
 
 
@@ -99,26 +112,29 @@ def _show_settings(canvas: Canvas, document: PinsDocument, python: str | None) -
 def _show_judgement(canvas: Canvas, document: PinsDocument) -> None:
     if document.findings or document.open or document.verification:
         canvas.blank()
+    if document.verification is not None:
+        _show_verification(canvas, document.verification)
     for finding in document.findings:
         canvas.line((finding.level, STYLES[finding.level]), f" {finding.rule}  {finding.message}", indent=2)
     for question in document.open:
         canvas.line(("not judged", STYLES["open"]), f"  {question.reason}", indent=2)
-    verification = document.verification
-    if verification is not None:
-        answer, style = {
-            True: ("accepts the set", "ok"),
-            False: ("refuses the set", "error"),
-            None: ("could not tell", "open"),
-        }[verification.accepted]
-        canvas.line((f"{verification.installer} {answer}", STYLES[style]), indent=2)
-        for line in verification.message.splitlines():
-            canvas.line(line, indent=4)
+
+
+def _show_verification(canvas: Canvas, verification: Verification) -> None:
+    answer, style = {
+        True: ("accepts the set", "ok"),
+        False: ("refuses the set", "error"),
+        None: ("could not tell", "open"),
+    }[verification.accepted]
+    canvas.line((f"{verification.installer} {answer}", STYLES[style]), indent=2)
+    for line in verification.message.splitlines():
+        canvas.line(line, indent=4)
 
 
 # --- what others read ------------------------------------------------------------------------------------------------
 
 
-def commands(document: PinsDocument, python: str | None, installer: Literal["uv", "pip"] = "uv") -> tuple[str, ...]:
+def commands(document: PinsDocument, python: str | None, installer: Installer) -> tuple[str, ...]:
     """Return the commands that install a set: one for each index."""
     target = f"--python {shlex.quote(python)} " if python else ""
     install = f"uv pip install {target}" if installer == "uv" else f"python -m pip {target}install "
@@ -130,10 +146,10 @@ def commands(document: PinsDocument, python: str | None, installer: Literal["uv"
     return (*lines, f"{install}{rest}") if rest else tuple(lines)
 
 
-def render_as(document: PinsDocument, style: Style, python: str | None) -> str:
-    """Return a set for installers or image builders; see Style."""
-    if style in ("commands", "pip"):
-        installer: Literal["uv", "pip"] = "pip" if style == "pip" else "uv"
+def render_as(document: PinsDocument, style: Style, python: str | None, installer: Installer) -> str:
+    """Return a set for installers or image builders; see Style. `commands` are those of the installer that is given."""
+    if style in ("commands", "uv", "pip"):
+        installer = style if style in ("uv", "pip") else installer
         return "".join(f"{command}\n" for command in commands(document, python, installer))
     if style == "dockerfile":
         return _dockerfile(document)

@@ -260,6 +260,20 @@ class TestRealMatrix:
         assert found(REAL, "ctranslate2==4.4.0")["nvidia-cudnn-cu12"].startswith("8.")
         assert found(REAL, "ctranslate2==4.4.0", "torch")["torch"].startswith("2.3.")
 
+    def test_on_windows_cuda_comes_from_pytorchs_index_and_fits_the_driver(self) -> None:
+        windows = msgspec.structs.replace(HERE, platform="windows-x86_64", driver="560.94", gpus=(("4090", "8.9"),))
+        assert "+cu12" in found(REAL, "torch", machine=windows)["torch"]
+        newer = msgspec.structs.replace(windows, driver="591.44")
+        assert "+cu13" in found(REAL, "torch", machine=newer)["torch"]
+        assert "+" not in found(REAL, "torch", machine=Machine(python="3.11", platform="windows-x86_64"))["torch"]
+
+    def test_on_arm_the_package_index_has_cuda_from_2_11_on(self) -> None:
+        grace = Machine(python="3.11", platform="linux-aarch64", driver="580.65.06", gpus=(("GH200", "9.0"),))
+        assert found(REAL, "torch", machine=grace, from_package_index=True)["torch"] >= "2.11"
+        conflict = choose(REAL, grace, (Wish("torch", "<2.11"),), from_package_index=True)
+        assert isinstance(conflict, Conflict)
+        assert "without CUDA for linux-aarch64" in conflict.reasons[0]
+
     def test_a_label_asks_for_that_build(self) -> None:
         assert found(REAL, "torch==2.7.1+cu118")["torch"] == "2.7.1+cu118"
         assert found(REAL, "torch==2.7.1+cu126")["torch"] == "2.7.1"  # the package index's own build
@@ -297,6 +311,12 @@ class TestRealMatrix:
     def test_a_driver_that_does_not_know_the_gpu(self) -> None:
         old = Machine(python="3.11", platform="linux-x86_64", driver="535.104.05", gpus=(("RTX 5090", "12.0"),))
         assert refused(REAL, "faster-whisper", machine=old).between == ("RTX 5090", "driver 535.104.05")
+
+    def test_a_driver_that_no_longer_runs_the_gpu(self) -> None:
+        new = msgspec.structs.replace(HERE, driver="590.48.01", gpus=(("V100", "7.0"),))
+        conflict = refused(REAL, "faster-whisper", machine=new)
+        assert conflict.between == ("V100", "driver 590.48.01")
+        assert "branch 580 or older" in conflict.reasons[0]
 
     def test_torch_and_ctranslate2_share_one_cublas(self) -> None:
         chosen = found(REAL, "faster-whisper", "torch>=2.6,<2.11")
