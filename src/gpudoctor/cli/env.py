@@ -72,7 +72,7 @@ def env(
       gpudoctor env --python /srv/app/.venv --env-file service.env --shell systemd
     """
     from gpudoctor.fix.process import SettingsRequest, process_settings
-    from gpudoctor.fix.refusals import Refusal
+    from gpudoctor.fix.refusals import Refusal, by_path
     from gpudoctor.fix.render_env import render_env, render_env_json
     from gpudoctor.fix.settings import VARIABLE
     from gpudoctor.matrix.load import load_matrix
@@ -90,11 +90,11 @@ def env(
     )
     answer = process_settings(system, load_matrix(matrix_file), request).answer
     if isinstance(answer, Refusal):
-        say(answer.reason)
+        say(f"{answer.reason}{by_path(answer)}")
         return 1
-    for unmet in answer.unmet:
-        say(unmet.reason)
-    if answer.library_path is None and not answer.unmet:
+    for reason in answer.left_over:
+        say(reason)
+    if answer.library_path is None and not answer.left_over:
         say("nothing to set: every library is found as it is")
     if form is Shell.JSON:
         values = {} if answer.library_path is None else {VARIABLE: answer.library_path}

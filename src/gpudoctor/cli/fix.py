@@ -26,7 +26,7 @@ from gpudoctor.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from gpudoctor.fix.render_plan import FixDocument, RunsDocument
+    from gpudoctor.fix.render_plan import Commands, FixDocument, RunsDocument
     from gpudoctor.fix.repair import Workshop
     from gpudoctor.fix.types import Plan
     from gpudoctor.matrix.index import Matrix
@@ -108,7 +108,7 @@ def fix(
 
     --apply writes each step to a journal outside the environment, then loads the libraries the way the service will,
     and takes everything back if a target finding stayed or a new error came. --undo restores what was there, byte for
-    byte.
+    byte: the latest run, or the RUN that is named as --list shows it.
 
     --packages asks uv, else the environment's pip, for a dry run, which starts the environment's interpreter and may
     use the network. What the new libraries need to be found follows in the same run.
@@ -155,23 +155,15 @@ def fix(
         env_file=env_file,
         # No rule on the driver takes part in a repair: it need not be asked.
     )
-    show = _Printer(report_format, output, color, _where(request))
+    wish = _Wish(strategy.value if strategy else None, packages, to)
+    show = _Printer(report_format, output, color, _commands(request, wish, matrix_file))
     if list_runs:
         return _list(request, show)
     if forget:
         return _forget(request, run, yes)
     if undo:
         return _undo(request, run, show)
-    wish = _Wish(strategy.value if strategy else None, packages, to)
     return _fix(load_matrix(matrix_file), request, wish, apply, yes, show)
-
-
-def _where(request: SnapshotRequest) -> str:
-    """Return the options that name the target, as the user gave them: a command without them means another one."""
-    import shlex
-
-    named = (("--binary", request.binary), ("--python", request.python))
-    return " ".join(f"{option} {shlex.quote(value)}" for option, value in named if value)
 
 
 class _Wish(NamedTuple):
@@ -182,12 +174,36 @@ class _Wish(NamedTuple):
     to: str | None
 
 
+def _commands(request: SnapshotRequest, wish: _Wish, matrix_file: str | None) -> Commands:
+    """Return what to type next, with the options of now: without them it would be another target, or another plan."""
+    import shlex
+
+    from gpudoctor.fix.render_plan import Commands
+
+    target = [("--binary", request.binary), ("--python", request.python)]
+    more = [
+        *(("--for", name) for name in request.consumers),
+        *(("--env", text) for text in request.assignments),
+        ("--env-file", request.env_file),
+        ("--matrix", matrix_file),
+        ("--strategy", wish.strategy),
+        ("--to", wish.to),
+    ]
+    named = [word for option, value in target if value for word in (option, value)]
+    told = [word for option, value in more if value for word in (option, value)]
+    packages = ["--packages"] if wish.packages else []
+    return Commands(
+        apply=shlex.join(["gpudoctor", "fix", *named, *told, *packages, "--apply"]),
+        undo=shlex.join(["gpudoctor", "fix", *named, "--undo"]),
+    )
+
+
 class _Printer:
     """Prints documents in the format asked for."""
 
-    def __init__(self, report_format: PlainFormat, output: str | None, color: Color, where: str) -> None:
+    def __init__(self, report_format: PlainFormat, output: str | None, color: Color, commands: Commands) -> None:
         self.json = report_format is PlainFormat.JSON
-        self.where = where
+        self.commands = commands
         self.output = output
         self._color = color
 
@@ -201,7 +217,7 @@ class _Printer:
             return
         colored, width, ascii_only = rendering(self._color, self.output)
         canvas = Canvas(colored=colored, width=width, ascii_only=ascii_only)
-        emit(render_fix(document, canvas, where=self.where, brief=brief), self.output)
+        emit(render_fix(document, canvas, commands=self.commands, brief=brief), self.output)
 
     def runs(self, document: RunsDocument) -> None:
         from gpudoctor.fix.render_plan import render_runs
@@ -351,6 +367,6 @@ def _ask(document: FixDocument, show: _Printer) -> None:
     if not sys.stdin.isatty():
         raise UsageError("standard input is no terminal, so nobody can be asked: add --yes to apply the plan")
     canvas = Canvas(colored=False, width=100, ascii_only=False)
-    sys.stderr.write(render_fix(document, canvas, where=show.where))
+    sys.stderr.write(render_fix(document, canvas, commands=show.commands))
     if not typer.confirm("Apply it?", err=True):
         raise typer.Abort

@@ -11,13 +11,12 @@ import msgspec
 
 from gpudoctor.loader.elf import ElfObject
 from gpudoctor.loader.files import Files
+from gpudoctor.loader.search import inexpressible
 from gpudoctor.loader.target import Target
 from gpudoctor.model.fact import value_of
 from gpudoctor.model.snapshot import Distribution, Library, Resolution
 from gpudoctor.system.protocol import CannotLook, NotThere, ReadSystem
 
-# glibc replaces these in LD_LIBRARY_PATH too, and nothing escapes them. Source: ld.so(8), "Dynamic string tokens".
-_TOKEN = re.compile(r"\$(?:\{(?:ORIGIN|LIB|PLATFORM)\}|(?:ORIGIN|LIB|PLATFORM)(?![A-Za-z0-9_]))")
 _PIN = re.compile(r"^\s*([A-Za-z0-9._-]+)\s*\(?\s*==\s*([0-9][^\s,;)]*)")
 
 
@@ -37,21 +36,27 @@ class Scene(msgspec.Struct, frozen=True):
     toolkit_dirs: tuple[str, ...] = ()
 
 
-def inexpressible(directory: str) -> str | None:
-    """Return why LD_LIBRARY_PATH cannot name a directory, as a clause; None when it can."""
-    for character in ":;":
-        if character in directory:
-            return f"'{character}' separates directories in LD_LIBRARY_PATH and cannot be escaped"
-    token = _TOKEN.search(directory)
-    if token:
-        return f"the loader would replace {token.group()} in LD_LIBRARY_PATH"
-    return None if directory.startswith("/") else "it is not an absolute path"
-
-
 class Candidates:
     """The shelf of library files, asked by name."""
 
-    def __init__(self, system: ReadSystem, target: Target, scene: Scene, machine: str | None) -> None:
+    def __init__(
+        self,
+        system: ReadSystem,
+        target: Target,
+        scene: Scene,
+        machine: str | None,
+        second_names: Mapping[str, str] | None = None,
+    ) -> None:
+        """Sort the shelf.
+
+        Args:
+            system: The machine.
+            target: The process.
+            scene: What lies on the shelf.
+            machine: Architecture of the process.
+            second_names: Names, by folder, for folders that LD_LIBRARY_PATH cannot name: for judging only.
+        """
+        self._second_names = second_names or {}
         self._system = system
         self._target = target
         self._scene = scene
@@ -111,6 +116,8 @@ class Candidates:
         real = self.real(directory)
         plain = posixpath.normpath(directory)
         best = plain if self.real(plain) == real else real
+        if real in self._second_names and inexpressible(best) is not None:
+            return self._second_names[real]
         return real if inexpressible(best) is not None and inexpressible(real) is None else best
 
     def _ranked(self, names: tuple[str, ...]) -> tuple[str, ...]:

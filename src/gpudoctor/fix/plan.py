@@ -26,6 +26,7 @@ from gpudoctor.fix.strategies.variable import (
 from gpudoctor.fix.trials import Bench, Key, Problem, key_of
 from gpudoctor.fix.types import FindingKey, Plan, StrategyName
 from gpudoctor.loader.consumers import resolve_consumers
+from gpudoctor.loader.search import inexpressible
 from gpudoctor.loader.target import LoaderAnswer, Target
 from gpudoctor.matrix.index import Matrix
 from gpudoctor.model.errors import UsageError
@@ -33,7 +34,8 @@ from gpudoctor.model.fact import value_of
 from gpudoctor.model.finding import Finding
 from gpudoctor.model.snapshot import Interpreter, Resolution, Snapshot
 from gpudoctor.rules.engine import judge
-from gpudoctor.system.protocol import CannotLook, NotThere, ReadSystem
+from gpudoctor.system.overlay import RenamedSystem
+from gpudoctor.system.protocol import ReadSystem, may_be_there
 
 Propose = Callable[[Situation], Proposal | Refusal]
 
@@ -51,6 +53,8 @@ STRATEGIES: Mapping[StrategyName, Propose] = {
 _DEFAULTS: tuple[StrategyName, ...] = ("hook", "links", "show")
 # For a native program: the links work whoever starts it; a folder of libraries has no program to be wrapped.
 _NATIVE: tuple[StrategyName, ...] = ("links", "wrapper", "env-file", "show")
+# Those that set no variable, so that any folder can be served.
+_BY_PATH: tuple[StrategyName, ...] = ("hook", "links")
 _WHY: Mapping[str, str] = {
     "hook": "it works however the interpreter is started: by another program, without activation, under any "
     "LD_LIBRARY_PATH, and costs nothing at a start that imports none of the packages",
@@ -134,6 +138,8 @@ def plan_fix(system: ReadSystem, changes: Writer, matrix: Matrix, request: FixRe
     resolve = answering(system, matrix, request.native) if request.native else None
     settings = compute_settings(system, matrix, target, _served(request), resolve=resolve)
     if isinstance(settings, Refusal):
+        if settings.kind == "inexpressible" and request.strategy in (None, *_BY_PATH):
+            return _plan_by_path(system, changes, matrix, request, settings)
         return settings
     if settings.directories:
         return _Planner(system, changes, matrix, request, settings).plan()
@@ -142,19 +148,35 @@ def plan_fix(system: ReadSystem, changes: Writer, matrix: Matrix, request: FixRe
     return NothingToDo(settings.left_over)
 
 
+def _plan_by_path(
+    system: ReadSystem, changes: Writer, matrix: Matrix, request: FixRequest, refusal: Refusal
+) -> Plan | Refusal:
+    """Return the plan that needs no LD_LIBRARY_PATH, where a folder cannot be named in one.
+
+    What is needed is told by emulating the loader all the same, with a second name for each such folder.
+    """
+    folders = dict.fromkeys(posixpath.dirname(x.real_path) for x in request.snapshot.libraries)
+    names = {f: f"/gpudoctor-{n}" for n, f in enumerate(folders) if inexpressible(f) is not None}
+    renamed = RenamedSystem(system, {name: folder for folder, name in names.items()})
+    resolve = answering(renamed, matrix, request.native) if request.native else None
+    target = msgspec.structs.replace(request.target, secure_execution=False)
+    settings = compute_settings(renamed, matrix, target, _served(request), resolve=resolve, second_names=names)
+    if isinstance(settings, Refusal) or not settings.directories:
+        return refusal
+    planner = _Planner(renamed, changes, matrix, request, settings, {name: folder for folder, name in names.items()})
+    found = planner.plan()
+    if isinstance(found, Plan):
+        return found
+    return (
+        msgspec.structs.replace(refusal, reason=f"{refusal.reason}; {found.reason}")
+        if isinstance(found, Refusal)
+        else refusal
+    )
+
+
 def _names_vanished(system: ReadSystem, target: Target) -> bool:
     """Tell whether a hook of ours names a file that is no longer there: it says so on standard error at each import."""
-    return any(not _is_there(system, path) for preload in target.preloads for path in preload.paths)
-
-
-def _is_there(system: ReadSystem, path: str) -> bool:
-    try:
-        system.stat(path)
-    except NotThere:
-        return False
-    except CannotLook:
-        pass
-    return True
+    return any(not may_be_there(system, path) for preload in target.preloads for path in preload.paths)
 
 
 def _served(request: FixRequest) -> Snapshot:
@@ -167,8 +189,15 @@ class _Planner:
     """Finds the first strategy that works here and hurts nobody."""
 
     def __init__(
-        self, system: ReadSystem, changes: Writer, matrix: Matrix, request: FixRequest, settings: Settings
+        self,
+        system: ReadSystem,
+        changes: Writer,
+        matrix: Matrix,
+        request: FixRequest,
+        settings: Settings,
+        second_names: Mapping[str, str] | None = None,
     ) -> None:
+        self._by_path = bool(second_names)
         self._matrix = matrix
         self._request = request
         self._settings = settings
@@ -193,13 +222,14 @@ class _Planner:
             settings=settings,
             solved=solved,
             needed=self._needed(solved.resolutions),
+            second_names=second_names or {},
         )
 
     def plan(self) -> Plan | NothingToDo | Refusal:
         """Return the plan of the named strategy, or of the first default one that has none of a reason against it."""
         named = self._request.strategy
         refusals: list[Refusal] = []
-        for name in (named,) if named else _NATIVE if self._request.native else _DEFAULTS:
+        for name in (named,) if named else self._strategies():
             proposal = self._proposal(name)
             refusal = proposal if isinstance(proposal, Refusal) else self._objection(proposal)
             if refusal is None and isinstance(proposal, Proposal):
@@ -214,6 +244,11 @@ class _Planner:
             if len(refusals) == 1
             else msgspec.structs.replace(first, reason="; ".join(r.reason for r in refusals))
         )
+
+    def _strategies(self) -> tuple[StrategyName, ...]:
+        if self._request.native:
+            return ("links",) if self._by_path else _NATIVE
+        return _BY_PATH if self._by_path else _DEFAULTS
 
     def refresh(self) -> Plan | NothingToDo:
         """Return the plan that takes vanished files out of a hook, where that changes nothing for anybody."""

@@ -8,8 +8,9 @@ from typing import Literal
 
 import msgspec
 
-from gpudoctor.fix.candidates import Candidates, Scene, inexpressible
+from gpudoctor.fix.candidates import Candidates, Scene
 from gpudoctor.fix.trials import Bench, Problem, Trial, key_of
+from gpudoctor.loader.search import inexpressible
 from gpudoctor.matrix.index import Matrix
 from gpudoctor.model.snapshot import Resolution
 from gpudoctor.rules.reading import listed, major_of, unique
@@ -33,6 +34,11 @@ class Refusal(msgspec.Struct, frozen=True):
     reason: str
     consumers: tuple[str, ...] = ()
     library: str | None = None
+
+
+def by_path(refusal: Refusal) -> str:
+    """Return the way out that sets no variable, as the end of a sentence; empty where that is not what is lacking."""
+    return "; `gpudoctor fix` may repair it without the variable" if refusal.kind == "inexpressible" else ""
 
 
 def ignored(consumers: Iterable[str], executable: str) -> Refusal:

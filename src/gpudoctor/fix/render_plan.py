@@ -77,6 +77,18 @@ class FixDocument(Frozen, frozen=True, kw_only=True):
     verified_by: Literal["canary", "files"] | None = None
 
 
+class Commands(Frozen, frozen=True, kw_only=True):
+    """What to type next, with every option that the plan at hand was made with.
+
+    Attributes:
+        apply: Carries the plan out.
+        undo: Takes it back.
+    """
+
+    apply: str = "gpudoctor fix --apply"
+    undo: str = "gpudoctor fix --undo"
+
+
 class RunDocument(Frozen, frozen=True, kw_only=True):
     """One run on record.
 
@@ -182,13 +194,13 @@ def describe_runs(runs: tuple[Run, ...], kept_bytes: Mapping[str, int]) -> RunsD
     )
 
 
-def render_fix(document: FixDocument, canvas: Canvas, *, where: str = "", brief: bool = False) -> str:
+def render_fix(document: FixDocument, canvas: Canvas, *, commands: Commands | None = None, brief: bool = False) -> str:
     """Return a plan or its outcome as text.
 
     Args:
         document: What to say.
         canvas: An empty sheet.
-        where: The option that names the target, for the commands that are shown; empty for the default one.
+        commands: What to type next; None for the default target.
         brief: Leave out the plan itself: it was shown before.
     """
     if not brief:
@@ -197,7 +209,7 @@ def render_fix(document: FixDocument, canvas: Canvas, *, where: str = "", brief:
         canvas.row(("not", "yellow", _LABEL_COLUMNS), value=text)
     for text in (*document.complaints, *document.left):
         canvas.row(("!", "bold red", _LABEL_COLUMNS), value=text)
-    canvas.line((_verdict(document, f"gpudoctor fix {where}".rstrip()), "bold"))
+    canvas.line((_verdict(document, commands or Commands()), "bold"))
     return canvas.text()
 
 
@@ -228,12 +240,12 @@ def _style(line: str) -> str:
     return {"+": "green", "-": "red", "@": "cyan"}.get(line[:1], "")
 
 
-def _verdict(document: FixDocument, command: str) -> str:
+def _verdict(document: FixDocument, commands: Commands) -> str:
     match document.status:
         case "pending" if document.applicability == "display-only":
             return "nothing is done by gpudoctor itself: this is for you to type"
         case "pending":
-            return f"nothing was changed; to carry this out: {command} --apply"
+            return f"nothing was changed; to carry this out: {commands.apply}"
         case "nothing-to-do":
             return "nothing to do: every library that can be found here is found"
         case "refused":
@@ -242,7 +254,7 @@ def _verdict(document: FixDocument, command: str) -> str:
             how = (
                 "the libraries were loaded to prove it" if document.verified_by == "canary" else "read again from disk"
             )
-            return f"applied as run {document.run} and verified ({how}); to take it back: {command} --undo"
+            return f"applied as run {document.run} and verified ({how}); to take it back: {commands.undo}"
         case "rolled-back":
             return f"run {document.run} was rolled back: it did not do what it was made for"
         case "undone":

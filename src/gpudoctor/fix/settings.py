@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import heapq
 import posixpath
-from collections.abc import Callable, Iterable
-from typing import Literal
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
-from gpudoctor.fix.candidates import Candidates, Scene, inexpressible
+from gpudoctor.fix.candidates import Candidates, Scene
 from gpudoctor.fix.refusals import Refusal, conflict, ignored, not_emulated, not_here
 from gpudoctor.fix.trials import Bench, Key, Problem, Trial, key_of
 from gpudoctor.loader.consumers import resolve_consumers
 from gpudoctor.loader.elf import ElfError, read_elf
+from gpudoctor.loader.search import inexpressible
 from gpudoctor.loader.target import LoaderAnswer, Target
 from gpudoctor.matrix.index import Matrix
 from gpudoctor.model.fact import value_of
@@ -28,7 +28,6 @@ VARIABLE = "LD_LIBRARY_PATH"
 _MAX_TRIALS = 48
 
 Resolver = Callable[[Target], LoaderAnswer]
-Verdict = Literal["served", "hopeless", "conflict"]
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -67,6 +66,7 @@ def compute_settings(
     snapshot: Snapshot,
     *,
     resolve: Resolver | None = None,
+    second_names: Mapping[str, str] | None = None,
 ) -> Settings | Refusal:
     """Return the directories that the consumers of a snapshot need and the loader misses.
 
@@ -76,6 +76,8 @@ def compute_settings(
         target: The process, with the environment that the snapshot was taken for.
         snapshot: Its resolutions say who counts: those that `--for` left out are neither served nor protected.
         resolve: How to emulate the target; None for the consumers of a Python environment.
+        second_names: Names, by folder, that the system knows for folders that LD_LIBRARY_PATH cannot name: such an
+            answer tells what is needed, and is none to be set.
 
     Returns:
         The settings, or why there are none. Never raises for the state of the machine.
@@ -86,17 +88,24 @@ def compute_settings(
         distributions=snapshot.distributions,
         toolkit_dirs=tuple(t.directory for t in value_of(snapshot.toolkits) or ()),
     )
-    return settings_for(system, matrix, target, scene, resolve=resolve)
+    return settings_for(system, matrix, target, scene, resolve=resolve, second_names=second_names)
 
 
 def settings_for(
-    system: ReadSystem, matrix: Matrix, target: Target, scene: Scene, *, resolve: Resolver | None = None
+    system: ReadSystem,
+    matrix: Matrix,
+    target: Target,
+    scene: Scene,
+    *,
+    resolve: Resolver | None = None,
+    second_names: Mapping[str, str] | None = None,
 ) -> Settings | Refusal:
     """Return the settings for what is known of a target; see compute_settings."""
     if resolve is None:
         names = tuple(dict.fromkeys(r.consumer for r in scene.resolutions))
         resolve = _python_resolver(system, matrix, names)
-    return _Planner(system, matrix, target, scene, resolve).plan()
+    candidates = Candidates(system, target, scene, _machine(system, target.executable), second_names)
+    return _Planner(matrix, target, scene, resolve, candidates).plan()
 
 
 def _python_resolver(system: ReadSystem, matrix: Matrix, names: tuple[str, ...]) -> Resolver:
@@ -106,12 +115,14 @@ def _python_resolver(system: ReadSystem, matrix: Matrix, names: tuple[str, ...])
 class _Planner:
     """Finds an order of directories for one target."""
 
-    def __init__(self, system: ReadSystem, matrix: Matrix, target: Target, scene: Scene, resolve: Resolver) -> None:
+    def __init__(
+        self, matrix: Matrix, target: Target, scene: Scene, resolve: Resolver, candidates: Candidates
+    ) -> None:
         self._matrix = matrix
         self._target = target
         self._scene = scene
         self._resolve = resolve
-        self._candidates = Candidates(system, target, scene, _machine(system, target.executable))
+        self._candidates = candidates
         self._bench = Bench(matrix, self._candidates, scene)
         self._answers: dict[tuple[str, ...], tuple[Resolution, ...]] = {(): scene.resolutions}
         self._tried: list[Trial] = []

@@ -25,6 +25,7 @@ _MAX_SECTIONS = 4096
 _MAX_NAMES_BYTES = 1 << 20
 _MAX_OBJECT_BYTES = 64 << 20
 _MAX_ALL_BYTES = 512 << 20
+_MAX_NAMES = 1000
 _CHUNK_BYTES = 1 << 20
 _MAX_PATH_BYTES = 4096
 _END = re.compile(rb"\.so(?:\.[0-9]{1,9}){0,4}\0")
@@ -61,10 +62,13 @@ class OpenedNames:
         try:
             with self._system.open(path) as reader:
                 for offset, size_bytes in _constants(reader):
-                    names = _names(reader, offset, self._granted(path, size_bytes))
-                    found.update(dict.fromkeys(n for n in names if n not in linked))
+                    for name in _names(reader, offset, self._granted(path, size_bytes)):
+                        if name not in linked and len(found) < _MAX_NAMES:
+                            found[name] = None
         except (CannotLook, NotThere, struct.error) as error:
             self.unread.append(f"the constants of {path} cannot be read ({error})")
+        if len(found) == _MAX_NAMES:
+            self.unread.append(f"{path} holds more than {_MAX_NAMES} names of libraries; the others were not looked at")
         return tuple(found)
 
     def _granted(self, path: str, wanted_bytes: int) -> int:

@@ -25,6 +25,18 @@ _FAILURES: Mapping[str, Failure] = {
 }
 
 
+def inexpressible(directory: str) -> str | None:
+    """Return why LD_LIBRARY_PATH cannot name a directory, as a clause; None when it can."""
+    for character in ":;":
+        if character in directory:
+            return f"'{character}' separates directories in LD_LIBRARY_PATH and cannot be escaped"
+    # Nothing escapes these. Source: ld.so(8), "Dynamic string tokens".
+    token = _TOKEN.search(directory)
+    if token:
+        return f"the loader would replace {token.group()} in LD_LIBRARY_PATH"
+    return None if directory.startswith("/") else "it is not an absolute path"
+
+
 class LoadError(GpuDoctorError):
     """The loader cannot load what was asked for.
 

@@ -233,6 +233,7 @@ class Report(Frozen, frozen=True, kw_only=True):
         summary: Counts and exit status.
         config: The file of the project's settings that were used; None without one.
         ignored: Findings that these settings set aside.
+        not_asked: Ids of the rules that `--select` or `--ignore` left out: what they judge is not known to be fine.
     """
 
     schema_version: int
@@ -244,3 +245,4 @@ class Report(Frozen, frozen=True, kw_only=True):
     summary: Summary
     config: str | None = None
     ignored: tuple[Ignored, ...] = ()
+    not_asked: tuple[str, ...] = ()

@@ -126,12 +126,17 @@ class RealChanges:
             yield path
             return
         folder, name = os.path.split(path)
+        with self._opened(folder, self._roots) as fd:
+            yield f"{_DESCRIPTORS}/{fd}/{name}"
+
+    @contextlib.contextmanager
+    def _opened(self, folder: str, roots: tuple[str, ...]) -> Iterator[int]:
         real = os.path.realpath(folder)
-        if not any(real == root or real.startswith(root.rstrip("/") + "/") for root in self._roots):
-            raise CannotChange(f"{path} leads to {real}, outside of {self._roots[0]}; nothing was changed there")
+        if not any(real == root or real.startswith(root.rstrip("/") + "/") for root in roots):
+            raise CannotChange(f"{folder} leads to {real}, outside of {roots[0]}; nothing was changed there")
         fd = open_plainly(real)
         try:
-            yield f"{_DESCRIPTORS}/{fd}/{name}"
+            yield fd
         finally:
             os.close(fd)
 
@@ -259,13 +264,17 @@ class RealChanges:
             sync_folder(os.path.dirname(here))
 
     def set_mtime(self, path: str, mtime_ns: int) -> None:
-        """Set the time of last modification.
+        """Set the time of last modification of a folder.
 
         Raises:
             CannotChange: It cannot be set.
         """
-        with _told(path, "cannot be given its former time"), self._held(path) as here:
-            os.utime(here, ns=(mtime_ns, mtime_ns))
+        with _told(path, "cannot be given its former time"):
+            if self._roots is None or os.utime not in os.supports_fd:
+                os.utime(path, ns=(mtime_ns, mtime_ns))
+                return
+            with self._opened(path, self._roots) as fd:
+                os.utime(fd, ns=(mtime_ns, mtime_ns))
 
     # --- records of our own
 

@@ -1,4 +1,4 @@
-"""The machine as it would be with some more symbolic links: for judging a change before it is made."""
+"""The machine as it would be with some more symbolic links, or names: for judging a change before it is made."""
 
 from __future__ import annotations
 
@@ -83,3 +83,74 @@ class LinkedSystem:
     def start(self, argv: Sequence[str], env: Mapping[str, str], timeout_s: float) -> Child:
         """Start a child on the machine itself; see ReadSystem."""
         return self._system.start(argv, env, timeout_s)
+
+
+class RenamedSystem:
+    """A machine on which some folders have a second name; see gpudoctor.system.protocol.ReadSystem."""
+
+    def __init__(self, system: ReadSystem, names: Mapping[str, str]) -> None:
+        """Give folders a second name.
+
+        Args:
+            system: The machine.
+            names: Folder by its second name.
+        """
+        self.os_name: Literal["linux", "windows", "macos"] = system.os_name
+        self.machine = system.machine
+        self._system = system
+        self._names = names
+
+    def _own(self, path: str) -> str:
+        return own_name(path, self._names)
+
+    def environ(self) -> Mapping[str, str]:
+        """Return the environment of this process."""
+        return self._system.environ()
+
+    def cwd(self) -> str:
+        """Return the working directory."""
+        return self._system.cwd()
+
+    def effective_uid(self) -> int | None:
+        """Return the effective user id."""
+        return self._system.effective_uid()
+
+    def stat(self, path: str) -> FileStat:
+        """Follow links and stat; see ReadSystem."""
+        return self._system.stat(self._own(path))
+
+    def readlink(self, path: str) -> str | None:
+        """Return a link's text, or None when the path is no link."""
+        return self._system.readlink(self._own(path))
+
+    def realpath(self, path: str) -> str:
+        """Return the path with every link resolved as far as it resolves."""
+        return self._system.realpath(self._own(path))
+
+    def listdir(self, path: str) -> tuple[str, ...]:
+        """Return the sorted names in a directory; see ReadSystem."""
+        return self._system.listdir(self._own(path))
+
+    def read_bytes(self, path: str, limit_bytes: int = 4 << 20) -> bytes:
+        """Read a regular file; see ReadSystem."""
+        return self._system.read_bytes(self._own(path), limit_bytes)
+
+    def open(self, path: str) -> RandomReader:
+        """Open a regular file for positional reads; see ReadSystem."""
+        return self._system.open(self._own(path))
+
+    def xattr(self, path: str, name: str) -> bytes | None:
+        """Return an extended attribute, or None."""
+        return self._system.xattr(self._own(path), name)
+
+    def start(self, argv: Sequence[str], env: Mapping[str, str], timeout_s: float) -> Child:
+        """Start a child on the machine itself; see ReadSystem."""
+        return self._system.start(argv, env, timeout_s)
+
+
+def own_name(path: str, names: Mapping[str, str]) -> str:
+    """Return a path with the second name of a folder replaced by the folder."""
+    for name, folder in names.items():
+        if path == name or path.startswith(name + "/"):
+            return folder + path[len(name) :]
+    return path

@@ -37,6 +37,11 @@ class Ended(msgspec.Struct, frozen=True):
     signal_number: int
 
     @property
+    def interrupted(self) -> bool:
+        """Whether somebody ended it with Ctrl-C."""
+        return self.signal == "SIGINT" or self.status == 128 + signal.SIGINT
+
+    @property
     def shell_status(self) -> int:
         """The status as a shell would give it: 128 and the signal's number after a death by signal."""
         return self.status if self.status is not None else 128 + self.signal_number

@@ -155,6 +155,17 @@ class ReadSystem(Protocol):
         """
 
 
+def may_be_there(system: ReadSystem, path: str) -> bool:
+    """Tell whether something is at a path, or may be: only `NotThere` says that nothing is."""
+    try:
+        system.stat(path)
+    except NotThere:
+        return False
+    except CannotLook:
+        pass
+    return True
+
+
 def read_text(system: ReadSystem, path: str, limit_bytes: int = 4 << 20) -> str:
     """Read a text file as UTF-8, undecodable bytes replaced.
 

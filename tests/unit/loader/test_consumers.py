@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from gpudoctor.loader.binary import find_libraries, find_library, resolve_binary
+from gpudoctor.loader.binary import resolve_binary
 from gpudoctor.loader.consumers import resolve_consumers
+from gpudoctor.loader.lookup import find_libraries
 from gpudoctor.loader.target import LoaderAnswer, Target
 from gpudoctor.matrix.load import load_matrix
 from gpudoctor.model.errors import UsageError
@@ -161,11 +162,12 @@ def test_an_import_that_fails_for_another_reason(env: Environment) -> None:
     assert (fault.failure, fault.culprit, fault.group) == ("missing", "libctranslate2-0.so", None)
 
 
-def test_find_library(env: Environment) -> None:
-    path = env.put("driver/libnvidia-ml.so.1", soname="libnvidia-ml.so.1")
-    found = find_library(RealSystem(), env.target(LD_LIBRARY_PATH=str(path.parent)), "libnvidia-ml.so.1")
+def test_single_libraries_are_looked_up(env: Environment) -> None:
+    there, gone = "libnvidia-ml.so.1", "libgpudoctor-none.so.1"
+    path = env.put(f"driver/{there}", soname=there)
+    answers = find_libraries(RealSystem(), env.target(LD_LIBRARY_PATH=str(path.parent)), (there, gone))
+    found, missing = answers[there], answers[gone]
     assert (found.path, found.unknown) == (str(path), False)
-    missing = find_libraries(RealSystem(), env.target(), ("libgpudoctor-none.so.1",))["libgpudoctor-none.so.1"]
     assert missing.path is None
     assert missing.searched
     assert not missing.unknown

@@ -96,6 +96,14 @@ def test_a_file_is_read_once_and_no_more_than_is_granted(tmp_path: Path, monkeyp
     assert short.unread == [f"only a part of the constants of {path} was searched for names of libraries"]
 
 
+def test_names_without_end_are_cut(tmp_path: Path) -> None:
+    texts = (f"libcudnn_{'a' * (n % 26)}{chr(97 + n // 26 % 26)}{chr(97 + n // 676)}.so.9" for n in range(1200))
+    path = holding(tmp_path, *dict.fromkeys(texts))
+    names = OpenedNames(SYSTEM)
+    assert len(names.of(str(path), read_elf(SYSTEM, str(path)))) == 1000
+    assert len(names.unread) == 1
+
+
 def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:
     path = holding(tmp_path, "libcudnn.so.9")
     elf = read_elf(SYSTEM, str(path))

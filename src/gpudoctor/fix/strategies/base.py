@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Mapping
 
 import msgspec
 
@@ -29,6 +30,7 @@ class Situation(msgspec.Struct, frozen=True):
         target: The process as the service will start it.
         interpreter: The target's interpreter; None for a native program.
         native: The native program or folder; None for a Python environment.
+        second_names: Folder by a second name that the system knows it by, where LD_LIBRARY_PATH cannot name it.
         snapshot: The facts.
         settings: The directories that would serve every consumer.
         solved: What the loader answers under these directories.
@@ -45,6 +47,7 @@ class Situation(msgspec.Struct, frozen=True):
     solved: LoaderAnswer
     needed: tuple[Resolution, ...]
     native: Native | None = None
+    second_names: Mapping[str, str] = msgspec.field(default_factory=dict)
 
     @property
     def consumers(self) -> tuple[str, ...]:

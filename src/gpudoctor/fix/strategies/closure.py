@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from gpudoctor.fix.strategies.base import Situation
 from gpudoctor.model.snapshot import ElfFacts
+from gpudoctor.system.overlay import own_name
 
 
 def missing_libraries(situation: Situation, consumer: str) -> tuple[str, ...]:
@@ -45,5 +46,6 @@ def _is_called(path: str, elf: ElfFacts, name: str) -> bool:
 
 def _spelled(situation: Situation, path: str) -> str:
     """Return a path without the detours of an RPATH, where that names the same file."""
+    path = own_name(path, situation.second_names)
     plain = posixpath.normpath(path)
     return plain if situation.system.realpath(plain) == situation.system.realpath(path) else path
