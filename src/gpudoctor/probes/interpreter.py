@@ -147,10 +147,16 @@ def _program_in(system: ReadSystem, folder: str) -> str:
                 raise UsageError(_missing(system, path)) from None
             continue
         except CannotLook as error:
-            raise UsageError(f"{shown(error.reason)}; its interpreter cannot be looked at") from None
+            raise UsageError(_unreadable(system, path, error.reason)) from None
         _require_interpreter(system, path, stat)
         return path
     raise UsageError(_no_environment(system, folder))
+
+
+def _unreadable(system: ReadSystem, path: str, reason: str) -> str:
+    """Name what the link of an environment's interpreter leads to: it is there that this user may not read."""
+    target = f" (it leads to {shown(system.realpath(path))})" if system.readlink(path) is not None else ""
+    return f"{shown(reason)}{target}; run gpudoctor as a user who may read the interpreter, such as the service's own"
 
 
 def _no_environment(system: ReadSystem, folder: str) -> str:

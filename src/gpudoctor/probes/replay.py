@@ -65,7 +65,7 @@ def parse_snapshot(data: bytes, name: str) -> Snapshot:
         return msgspec.json.decode(data, type=Snapshot)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise InputFileError(
-            f"{name}: not a gpudoctor snapshot: {error}; make one with `gpudoctor snapshot -o {name}`"
+            f"{name}: not a gpudoctor snapshot: {error}; make one with `gpudoctor snapshot -o snapshot.json`"
         ) from error
 
 

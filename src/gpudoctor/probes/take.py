@@ -9,9 +9,10 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from gpudoctor import __version__
-from gpudoctor.loader.binary import LibraryAnswer, find_libraries, resolve_binary
+from gpudoctor.loader.binary import resolve_binary
 from gpudoctor.loader.consumers import resolve_consumers
 from gpudoctor.loader.emulation import Emulation, start_emulation
+from gpudoctor.loader.lookup import LibraryAnswer, find_libraries
 from gpudoctor.loader.target import LoaderAnswer, Target
 from gpudoctor.matrix.index import Matrix
 from gpudoctor.model.fact import Absent, Fact, Present, Unknown, value_of
@@ -22,6 +23,7 @@ from gpudoctor.model.snapshot import (
     Gpu,
     Interpreter,
     ProbeReport,
+    SearchElement,
     Snapshot,
 )
 from gpudoctor.probes.assume import assumed_driver, assumed_gpus
@@ -93,23 +95,13 @@ def take_snapshot(system: ReadSystem, matrix: Matrix, request: SnapshotRequest) 
     pending = _start_children(system, request, judged.environment, files, roots)
 
     answer = _resolve(system, matrix, request, target, emulation)
-    ldso = emulation.ldso if emulation is not None and emulation.ready and not emulation.ldso.unknown else None
     shared_files = probe_shared_files(system, distributions, matrix)
     builds = probe_builds(system, site_dirs, distributions, shared_files)
     if request.binary is None:
         check_installed(matrix, request.consumers, answer.resolutions, builds, distributions)
     toolkits = probe_toolkits(system, emulation.cache_entries() if emulation else ())
     host = probe_host(system, value_of(interpreter.value.elf_interpreter) if isinstance(interpreter, Present) else None)
-    value = None if target.secure_execution else judged.environment.get("LD_LIBRARY_PATH")
-    elements = probe_search_path(
-        system,
-        value,
-        matrix,
-        cwd=target.cwd,
-        origin=posixpath.dirname(system.realpath(target.executable)),
-        lib=ldso.lib if ldso else None,
-        platform=ldso.platform if ldso else None,
-    )
+    elements = _search_elements(system, matrix, target, judged.environment, emulation)
     libraries = probe_libraries(
         system,
         matrix,
@@ -148,6 +140,22 @@ def take_snapshot(system: ReadSystem, matrix: Matrix, request: SnapshotRequest) 
         binary=posixpath.normpath(posixpath.join(target.cwd, request.binary)) if request.binary else None,
     )
     return json_safe(taken)  # paths keep their raw bytes until here: only so can they be opened
+
+
+def _search_elements(
+    system: ReadSystem, matrix: Matrix, target: Target, environment: Mapping[str, str], emulation: Emulation | None
+) -> tuple[SearchElement, ...]:
+    """Return LD_LIBRARY_PATH as the loader of the process reads it."""
+    ldso = emulation.ldso if emulation is not None and emulation.ready and not emulation.ldso.unknown else None
+    return probe_search_path(
+        system,
+        None if target.secure_execution else environment.get("LD_LIBRARY_PATH"),
+        matrix,
+        cwd=target.cwd,
+        origin=posixpath.dirname(system.realpath(target.executable)),
+        lib=ldso.lib if ldso else None,
+        platform=ldso.platform if ldso else None,
+    )
 
 
 def find_process(system: ReadSystem, request: SnapshotRequest) -> Target:

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from gpudoctor.loader.target import Target
 from gpudoctor.model.fact import value_of
 from gpudoctor.model.snapshot import Interpreter
+from gpudoctor.probes.paths import is_dir
 from gpudoctor.probes.preloads import probe_preloads
-from gpudoctor.system.protocol import CannotLook, NotThere, ReadSystem
+from gpudoctor.system.protocol import ReadSystem
 
 
 def target_of(system: ReadSystem, interpreter: Interpreter, environment: Mapping[str, str]) -> Target:
@@ -38,16 +39,9 @@ def beside(system: ReadSystem, binary: str | None) -> tuple[str, ...]:
     if binary is None:
         return ()
     path = posixpath.normpath(posixpath.join(system.cwd(), binary))
-    folder = path if _is_folder(system, path) else posixpath.dirname(path)
+    folder = path if is_dir(system, path) else posixpath.dirname(path)
     above, name = posixpath.split(folder)
     libs = [posixpath.join(folder, "lib")]
     if name == "bin" and above not in ("/", "/usr"):
         libs.append(posixpath.join(above, "lib"))
-    return tuple(p for p in (folder, *libs) if _is_folder(system, p))
-
-
-def _is_folder(system: ReadSystem, path: str) -> bool:
-    try:
-        return system.stat(path).kind == "directory"
-    except (NotThere, CannotLook):
-        return False
+    return tuple(p for p in (folder, *libs) if is_dir(system, p))

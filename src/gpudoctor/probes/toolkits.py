@@ -10,6 +10,7 @@ import msgspec
 
 from gpudoctor.model.fact import Absent, Fact, Present, Unknown
 from gpudoctor.model.snapshot import Toolkit
+from gpudoctor.probes.paths import is_dir, is_file
 from gpudoctor.system.protocol import CannotLook, NotThere, ReadSystem, encodable
 
 _PARENTS = ("/usr/local", "/opt")
@@ -65,34 +66,20 @@ def _toolkit_dirs(system: ReadSystem, problems: list[str]) -> Iterator[str]:
             continue
         for name in names:
             path = posixpath.join(parent, name)
-            if _FOLDER.fullmatch(name) and _is_directory(system, path):
+            if _FOLDER.fullmatch(name) and is_dir(system, path):
                 yield path
-
-
-def _is_directory(system: ReadSystem, path: str) -> bool:
-    try:
-        return system.stat(path).kind == "directory"
-    except (NotThere, CannotLook):  # a dangling link, a loop
-        return False
 
 
 def _add_cached(system: ReadSystem, path: str, found: dict[str, Toolkit]) -> None:
     real = system.realpath(path)
     root = _LIBRARY_DIR.sub("", posixpath.dirname(real)) or "/"
-    if root in found or not _is_file(system, real):  # the cache outlives what it names
+    if root in found or not is_file(system, real):  # the cache outlives what it names
         return
     version = _version(system, root)
     named = _CUDART.search(posixpath.basename(real))
     if not isinstance(version, Present) and named:
         version = Present(named.group(1))
     found[root] = Toolkit(directory=encodable(root), version=version, found_via="ld-cache")
-
-
-def _is_file(system: ReadSystem, path: str) -> bool:
-    try:
-        return system.stat(path).kind == "file"
-    except (NotThere, CannotLook):
-        return False
 
 
 def _version(system: ReadSystem, directory: str) -> Fact[str]:

@@ -143,7 +143,7 @@ def read_env_file(system: ReadSystem, path: str) -> dict[str, str]:
     try:
         content = system.read_bytes(path, _FILE_LIMIT_BYTES + 1)
     except (NotThere, CannotLook) as error:
-        raise InputFileError(f"--env-file {path}: cannot be read: {error}") from error
+        raise InputFileError(f"--env-file {error}: it cannot be read") from error
     if len(content) > _FILE_LIMIT_BYTES:
         raise InputFileError(f"--env-file {path}: larger than {_FILE_LIMIT_BYTES >> 20} MiB, which no such file is")
     try:

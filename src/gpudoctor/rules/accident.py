@@ -75,7 +75,8 @@ def _fail(snapshot: Snapshot, matrix: Matrix, consumer: str, lucky: tuple[Resolu
     )
     return works_by_accident.fail(
         consumer_subject(consumer),
-        f"{who} finds {listed(names)} only because torch was imported before and had loaded it: {tail}.",
+        f"{who} cannot find {listed(names)} by itself, only in a process where torch was imported before and had "
+        f"loaded {'it' if len(names) == 1 else 'them'}: {tail}.",
         cause=family.cause if family else "cuda-lib-not-loadable",
         level=level,
         evidence=evidence(

@@ -17,8 +17,9 @@ from gpudoctor.rules.devices import (
     distinct_gpus,
     driver_serves,
     gpu_name,
-    no_gpu_reason,
+    no_gpu_answer,
 )
+from gpudoctor.rules.driver import update_driver
 from gpudoctor.rules.gpu_code import (
     Code,
     build_requirement,
@@ -37,11 +38,6 @@ from gpudoctor.rules.gpu_code import (
 from gpudoctor.rules.pages import gpu as pages
 from gpudoctor.rules.reading import consumer_subject, evidence, label, library_version, listed, unique
 from gpudoctor.rules.remedies import pip_command
-
-_UPDATE = Fix(
-    title="Update the NVIDIA driver with your distribution's own tools, then reboot",
-    applicability="display-only",
-)
 
 
 class _Judged(msgspec.Struct, frozen=True):
@@ -78,11 +74,6 @@ def _should_be_known(matrix: Matrix, build: Build) -> bool:
     return consumer is not None and build.package != "torchcodec" and build.gpu == Present(value=True)
 
 
-def _no_gpu(snapshot: Snapshot) -> tuple[Evaluation, ...]:
-    is_open, reason = no_gpu_reason(snapshot)
-    return (Open(reason, "gpu"),) if is_open else (NotApplicable(reason),)
-
-
 # --- GPD302 ----------------------------------------------------------------------------------------------------------
 
 
@@ -91,7 +82,7 @@ def _unsupported(snapshot: Snapshot, matrix: Matrix) -> tuple[Evaluation, ...]:
         return (NotApplicable("no package with GPU code is installed"),)
     gpus = distinct_gpus(snapshot)
     if not gpus:
-        return _no_gpu(snapshot)
+        return no_gpu_answer(snapshot)
     answers: list[Evaluation] = []
     for judged in _judged(snapshot, matrix, gpus):
         if isinstance(judged, Open):
@@ -225,7 +216,7 @@ def _ptx(snapshot: Snapshot, matrix: Matrix) -> tuple[Evaluation, ...]:
     if not any(b.gpu != Present(value=False) for b in snapshot.builds):
         return (NotApplicable("no package with GPU code is installed"),)
     if not gpus:
-        return _no_gpu(snapshot)
+        return no_gpu_answer(snapshot)
     judged = [j for j in _judged(snapshot, matrix, gpus) if isinstance(j, Open) or j.by_ptx]
     if not judged:
         return (NotApplicable("every build has machine code for this GPU, or none at all"),)
@@ -284,7 +275,7 @@ def _cannot_compile(
             f"{f' ({least} or newer reads it)' if least else ''}, so its kernels fail with “the provided PTX was "
             "compiled with an unsupported toolchain”."
         )
-        fix = _UPDATE
+        fix = update_driver(least)
     return ptx_driver_too_old.fail(
         consumer_subject(judged.build.package),
         message,

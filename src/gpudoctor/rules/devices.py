@@ -9,6 +9,7 @@ import msgspec
 
 from gpudoctor.matrix.index import Matrix, driver_tuple
 from gpudoctor.model.fact import Absent, Present, Unknown, value_of
+from gpudoctor.model.finding import Evaluation, NotApplicable, Open
 from gpudoctor.model.snapshot import Gpu, MigDevice, Snapshot
 from gpudoctor.rules.reading import has_driver, items_of, listed, numbers, pci_devices, unique
 
@@ -172,6 +173,12 @@ def no_gpu_reason(snapshot: Snapshot) -> tuple[bool, str]:
             return True, f"the GPUs could not be asked: {reason}; --assume-gpu NAME judges for another machine"
         case _:
             return False, "no GPU is known here; --assume-gpu NAME judges for another machine"
+
+
+def no_gpu_answer(snapshot: Snapshot) -> tuple[Evaluation, ...]:
+    """Return the answer of a rule on GPUs where none is known; see no_gpu_reason."""
+    is_open, reason = no_gpu_reason(snapshot)
+    return (Open(reason, "gpu"),) if is_open else (NotApplicable(reason),)
 
 
 def _is_silent(snapshot: Snapshot) -> bool:

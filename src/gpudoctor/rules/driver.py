@@ -32,7 +32,7 @@ _INSTALL = Fix(
     title="Install the NVIDIA driver with your distribution's own tools, then reboot",
     applicability="display-only",
     commands=(
-        "ubuntu-drivers install  # Ubuntu; Debian: apt install nvidia-driver; Fedora: akmod-nvidia of RPM Fusion",
+        "sudo ubuntu-drivers install  # Ubuntu; Debian: apt install nvidia-driver; Fedora: akmod-nvidia of RPM Fusion",
     ),
 )
 _LOAD = Fix(
@@ -46,6 +46,15 @@ _REBOOT = Fix(
     applicability="display-only",
     commands=("sudo reboot",),
 )
+
+
+def update_driver(least: str | None) -> Fix:
+    """Return the step to a newer driver, its least release named where it is known."""
+    to = f" to {least} or newer" if least else ""
+    return Fix(
+        title=f"Update the NVIDIA driver{to} with your distribution's own tools, then reboot",
+        applicability="display-only",
+    )
 
 
 # --- GPD101 ----------------------------------------------------------------------------------------------------------

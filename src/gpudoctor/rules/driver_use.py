@@ -12,7 +12,7 @@ from gpudoctor.model.fact import Absent, Present, Unknown, value_of
 from gpudoctor.model.finding import Evaluation, Fail, Fix, NotApplicable, Open, Pass, Subject
 from gpudoctor.model.snapshot import Gpu, NvmlError, Snapshot
 from gpudoctor.rules.base import Rule
-from gpudoctor.rules.driver import DRIVER
+from gpudoctor.rules.driver import DRIVER, update_driver
 from gpudoctor.rules.family import torch_family_mismatch
 from gpudoctor.rules.gpu_code import other_build_fix
 from gpudoctor.rules.misses import deciding_rows
@@ -31,10 +31,6 @@ from gpudoctor.rules.reading import (
 )
 
 LOST = (15, 16)
-_UPDATE = Fix(
-    title="Update the NVIDIA driver with your distribution's own tools, then reboot",
-    applicability="display-only",
-)
 
 
 # --- GPD104 ----------------------------------------------------------------------------------------------------------
@@ -161,8 +157,9 @@ def _old(snapshot: Snapshot, matrix: Matrix, release: str, failing: _Failing) ->
         consequences=tuple(
             f"{user} cannot use the GPU: CUDA {need.cuda} needs driver {least} or newer"
             for user, (need, least, _) in zip(users, failing, strict=True)
+            if len(failing) > 1  # one victim is named in the message
         ),
-        fixes=(_UPDATE, *_older_builds(snapshot, matrix, failing)),
+        fixes=(update_driver(worst[1]), *_older_builds(snapshot, matrix, failing)),
     )
 
 

@@ -287,7 +287,10 @@ def condensed(searched: tuple[SearchStep, ...]) -> str:
 
 def _folder_of(path: str) -> str:
     """Return the folder of a place tried, without the loader's subfolders for processor features."""
-    return _FEATURES.sub("", posixpath.normpath(posixpath.dirname(path) or path))
+    folder = posixpath.normpath(posixpath.dirname(path) or ".")
+    # An empty or relative element of LD_LIBRARY_PATH leads to `tls/x86_64/libcublas.so.12`.
+    plain = _FEATURES.sub("", folder if folder.startswith("/") else f"./{folder}")
+    return "the current folder" if plain in (".", "./.") else plain
 
 
 def group_facts(group: Group) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from gpudoctor.model.fact import Present, Unknown, value_of
 from gpudoctor.model.finding import Evaluation, Evidence, Fail, Fix, Level, NotApplicable, Open, Pass, Subject
 from gpudoctor.model.snapshot import Gpu, PlannedModel, Snapshot
 from gpudoctor.rules.base import Rule
-from gpudoctor.rules.devices import Device, described, distinct_gpus, gpu_name, no_gpu_reason, selection
+from gpudoctor.rules.devices import Device, described, distinct_gpus, gpu_name, no_gpu_answer, no_gpu_reason, selection
 from gpudoctor.rules.gpu_code import platform_of
 from gpudoctor.rules.pages import gpu as pages
 from gpudoctor.rules.reading import (
@@ -39,9 +39,9 @@ _MEMORY_OF = "faster-whisper"
 _GIB = 1 << 30
 
 
-def _no_gpu(snapshot: Snapshot) -> tuple[Evaluation, ...]:
-    is_open, reason = no_gpu_reason(snapshot)
-    return (Open(reason, "gpu"),) if is_open else (NotApplicable(reason),)
+def _no_gpu_here(snapshot: Snapshot) -> str:
+    """Return why nothing can be said of a model that somebody asked about: never a pass, whatever the reason is."""
+    return no_gpu_reason(snapshot)[1]
 
 
 # --- GPD303 ----------------------------------------------------------------------------------------------------------
@@ -61,8 +61,10 @@ def _compute_types(snapshot: Snapshot, matrix: Matrix) -> tuple[Evaluation, ...]
     if build is None or build.gpu == Present(value=False):
         return (NotApplicable("CTranslate2 with GPU code is not installed"),)
     gpus = distinct_gpus(snapshot)
+    if not gpus and (asked := unique(m.compute_type for m in snapshot.models if m.compute_type)):
+        return (Open(f"whether {CT2} offers {listed(asked)} cannot be told: {_no_gpu_here(snapshot)}", CT2),)
     if not gpus:
-        return _no_gpu(snapshot)
+        return no_gpu_answer(snapshot)
     if unknown := [gpu_name(g) for g in gpus if not _capability(g)]:
         return (Open(f"the compute capability of {listed(unknown)} is not known", CT2),)
     facts = matrix.facts(CT2, ComputeType, consumer_version(snapshot, matrix, CT2), platform_of(snapshot))
@@ -200,7 +202,9 @@ def _memory(snapshot: Snapshot, matrix: Matrix) -> tuple[Evaluation, ...]:
     if not snapshot.models:
         return (NotApplicable("no model was named with --model"),)
     if not items_of(snapshot.gpus):
-        return _no_gpu(snapshot)
+        asked = listed([_shown(model) for model in snapshot.models])
+        why = f"whether {asked} fit{'s' if len(snapshot.models) == 1 else ''} cannot be told: {_no_gpu_here(snapshot)}"
+        return (Open(why, "gpu"),)
     devices = selection(snapshot).devices
     if not devices:
         return (NotApplicable("the process sees no GPU"),)

@@ -7,6 +7,7 @@ import re
 import shlex
 from collections.abc import Iterable, Sequence
 
+from gpudoctor.loader.search import inexpressible
 from gpudoctor.matrix.claims import Conflicts, NeedsLibrary
 from gpudoctor.matrix.index import Matrix, matches_version
 from gpudoctor.matrix.types import Provider
@@ -50,6 +51,9 @@ def elsewhere_fixes(snapshot: Snapshot, matrix: Matrix, group: Group, groups: Se
     here = (posixpath.dirname(tidy_path(library)) for library in fitting)
     directories = unique((*here, *unreached_folders(snapshot, matrix, group.consumer)))
     by_hand = _path_fix(snapshot, group, directories)
+    if any(inexpressible(directory) for directory in directories):
+        by_path = own_fixes(snapshot, by_hand.applicability, by_path=True)
+        return (*by_path, *newer_release_fix(snapshot, matrix, group))
     fixes = [*own_fixes(snapshot, by_hand.applicability), by_hand]
     if group.consumer == "onnxruntime" and _has_preload_dlls(snapshot, matrix):
         fixes.append(
@@ -61,14 +65,23 @@ def elsewhere_fixes(snapshot: Snapshot, matrix: Matrix, group: Group, groups: Se
     return (*fixes, *newer_release_fix(snapshot, matrix, group))
 
 
-def own_fixes(snapshot: Snapshot, applicability: Applicability) -> tuple[Fix, ...]:
-    """Return what gpudoctor itself does about files that are there and not found."""
+def own_fixes(snapshot: Snapshot, applicability: Applicability, *, by_path: bool = False) -> tuple[Fix, ...]:
+    """Return what gpudoctor itself does about files that are there and not found.
+
+    Args:
+        snapshot: The facts.
+        applicability: Of a repair.
+        by_path: Whether LD_LIBRARY_PATH cannot name their folder, so that only what opens them by path helps.
+    """
     interpreter = value_of(snapshot.interpreter)
     if snapshot.binary is not None:
         return (_native_fix(snapshot.binary, interpreter, applicability),)
     if interpreter is None or interpreter.secure_execution == Present(value=True):
         return ()
     python = shlex.quote(interpreter.executable)
+    if by_path:
+        title = "Let gpudoctor make the environment open them by path, since LD_LIBRARY_PATH cannot name their folder"
+        return (Fix(title=title, applicability=applicability, commands=(f"gpudoctor fix --python {python} --apply",)),)
     return (
         Fix(
             title="Let gpudoctor make the environment find them however it is started (`gpudoctor fix --undo` takes it "
@@ -139,16 +152,17 @@ def install_fixes(snapshot: Snapshot, matrix: Matrix, group: Group) -> tuple[Fix
     wanted = [_requirement(p, (*group.misses, *late)) for p in providers]
     commands = [pip_command(snapshot, " ".join(f'"{w}"' for w in wanted))]
     unseen = unique((*_unsearched(snapshot, group, providers), *unreached_folders(snapshot, matrix, group.consumer)))
-    title = f"Install {listed(wanted, most=len(wanted))}"
-    if unseen:
+    clash = _clash(snapshot, matrix, group, providers)
+    own = () if clash else _packages_fix(snapshot)
+    title = f"{'Or by hand: install' if own else 'Install'} {listed(wanted, most=len(wanted))}"
+    if unseen and not any(inexpressible(folder) for folder in unseen):
         commands.append(export_command(unseen))
         title += f", and set LD_LIBRARY_PATH to where its files will lie, {BEFORE_START}"
-    clash = _clash(snapshot, matrix, group, providers)
     if clash:
         title += f" (in an environment of its own: here {clash})"
     fix = Fix(title=title, applicability="unsafe" if clash else "safe", commands=tuple(commands))
     if not clash:
-        return (*_packages_fix(snapshot), fix, *newer_release_fix(snapshot, matrix, group))
+        return (*own, fix, *newer_release_fix(snapshot, matrix, group))
     newer = newer_release_fix(snapshot, matrix, group)
     # Where the install would break somebody else, the release that needs nothing is the better way.
     return (*newer, fix)
@@ -160,8 +174,8 @@ def _packages_fix(snapshot: Snapshot) -> tuple[Fix, ...]:
         return ()
     return (
         Fix(
-            title="Let gpudoctor install it at an exact version, make it findable, and verify both "
-            "(`gpudoctor fix --undo` takes it back); or by hand:",
+            title="Let gpudoctor install it at an exact version, make it findable, and verify both (`gpudoctor fix "
+            "--undo` takes it back)",
             applicability="unsafe",
             commands=(f"gpudoctor fix --python {shlex.quote(interpreter.executable)} --packages --apply",),
         ),

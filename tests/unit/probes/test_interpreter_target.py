@@ -9,6 +9,7 @@ import pytest
 
 from gpudoctor.model.errors import UsageError
 from gpudoctor.probes.interpreter import find_target
+from gpudoctor.system.memory import MemorySystem
 from support.envtrees import OtherSystem, installation, program, venv, write
 
 
@@ -132,6 +133,16 @@ def test_unreadable_folder_as_an_unprivileged_user(tmp_path: Path) -> None:
         closed.chmod(0o700)
     assert done.stdout.startswith("refused")
     assert "Permission denied" in done.stdout
+
+
+def test_an_interpreter_behind_a_closed_folder_is_named_with_what_to_do() -> None:
+    system = MemorySystem(
+        {"/root/pyenv/bin/python3.11": b"\x7fELF", "/srv/env/pyvenv.cfg": b"home = /root/pyenv/bin\n"},
+        links={"/srv/env/bin/python": "/root/pyenv/bin/python3.11"},
+        unreadable=("/root",),
+    )
+    with pytest.raises(UsageError, match=r"leads to /root/pyenv/bin/python3.11.*run gpudoctor as a user who may"):
+        find_target(system, "/srv/env")
 
 
 def test_terminal_escapes_do_not_reach_the_message() -> None:

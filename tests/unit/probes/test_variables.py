@@ -177,3 +177,9 @@ def test_a_byte_order_mark_is_no_part_of_the_first_name() -> None:
 def test_a_file_that_is_none(system: MemorySystem) -> None:
     with pytest.raises(InputFileError, match="/f"):
         judged_environment(system, (), ["/f"])
+
+
+def test_a_file_that_is_not_there_is_named_once() -> None:
+    with pytest.raises(InputFileError) as caught:
+        read_env_file(MemorySystem({}), "/etc/default/asr")
+    assert str(caught.value).count("/etc/default/asr") == 1

@@ -247,8 +247,12 @@ class TestAdvice:
 
     def test_a_driver_too_old_for_this_cuda_gets_the_build_that_it_serves(self) -> None:
         old = with_(on(RTX_4090, release="550.54.15", serves="12.4"), torch("2.11.0+cu130", "13.0"))
-        fixes = only(old, "GPD104").fixes
-        assert '--index-url https://download.pytorch.org/whl/cu126 "torch==2.11.0+cu126"' in fixes[1].commands[0]
+        finding = only(old, "GPD104")
+        assert finding.consequences == ()  # the one victim is named in the message
+        assert "580.65.06 or newer" in finding.fixes[0].title
+        assert (
+            '--index-url https://download.pytorch.org/whl/cu126 "torch==2.11.0+cu126"' in finding.fixes[1].commands[0]
+        )
 
     def test_and_where_the_matrix_knows_none_it_says_so_without_a_command(self) -> None:
         old = with_(on(RTX_4090, release="450.80.02", serves="11.0"), torch("2.11.0+cu130", "13.0"))

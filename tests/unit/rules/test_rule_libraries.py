@@ -9,6 +9,7 @@ from gpudoctor.model.fact import Absent, Present, Unknown
 from gpudoctor.model.finding import Finding
 from gpudoctor.model.snapshot import Library, Resolution, SearchStep, Snapshot
 from gpudoctor.rules.engine import Verdict, judge
+from gpudoctor.rules.libraries import condensed
 from unit.rules.builders import (
     CU13,
     CUBLAS,
@@ -584,6 +585,23 @@ class TestOnnxruntime:
         both = '"nvidia-cublas-cu12" "nvidia-cudnn-cu12>=9,<10"'
         assert any(both in c for c in commands(only(bare)))
         assert not any("nvidia-cudnn-cu12" in c for c in commands(only(with_(bare, cudnn9()))))
+
+
+@pytest.mark.parametrize(
+    ("path", "folder"),
+    [
+        ("/opt/cuda/lib64/libcublas.so.12", "/opt/cuda/lib64"),
+        ("/opt/cuda/lib64/glibc-hwcaps/x86-64-v3/libcublas.so.12", "/opt/cuda/lib64"),
+        ("/opt/cuda/lib64/tls/x86_64/libcublas.so.12", "/opt/cuda/lib64"),
+        ("libcublas.so.12", "the current folder"),
+        ("tls/x86_64/libcublas.so.12", "the current folder"),
+        ("glibc-hwcaps/x86-64-v4/libcublas.so.12", "the current folder"),
+        ("lib/tls/libcublas.so.12", "./lib"),
+    ],
+)
+def test_places_are_told_without_the_loaders_own_subfolders(path: str, folder: str) -> None:
+    step = SearchStep(rule="ld-library-path", path=path, result="missing")
+    assert condensed((step,)) == f"ld-library-path: {folder} (missing)"
 
 
 class TestIgnoredVariable:

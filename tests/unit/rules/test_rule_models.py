@@ -108,8 +108,16 @@ class TestMemory:
         finding = only(planned(with_(on(old), ctranslate2("4.8.5")), "large-v3"), "GPD701")
         assert "float32" in finding.message
 
-    def test_without_a_gpu_there_is_nothing_to_judge(self) -> None:
-        verdict = judge(planned(without_gpu(), "large-v3:float16"), MATRIX, ("GPD701",))
+    def test_a_model_that_was_asked_about_is_never_passed_over_in_silence(self) -> None:
+        asked = planned(with_(without_gpu(), ctranslate2("4.8.5")), "large-v3:float16", "large-v3-turbo")
+        verdict = judge(asked, MATRIX, ("GPD303", "GPD701"))
+        assert verdict.findings == ()
+        assert [q.rule for q in verdict.open] == ["GPD303", "GPD701"]
+        assert "large-v3 (float16) and large-v3-turbo fit cannot be told" in verdict.open[1].reason
+        assert "--assume-gpu" in verdict.open[1].reason
+
+    def test_without_a_model_there_is_nothing_to_judge(self) -> None:
+        verdict = judge(with_(without_gpu(), ctranslate2("4.8.5")), MATRIX, ("GPD303", "GPD701"))
         assert (verdict.findings, verdict.open) == ((), ())
 
     def test_the_larger_gpu_counts(self) -> None:

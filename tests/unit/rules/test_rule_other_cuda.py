@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gpudoctor.matrix.load import load_matrix
 from gpudoctor.model.fact import Present
@@ -160,3 +162,29 @@ class TestTwoToolkits:
         snapshot = of_toolkits("12.4", "12.4")
         debian = Toolkit(directory="/usr", version=Present("11.8"), found_via="ld-cache")
         assert found(replace(snapshot, toolkits=Present((debian,)))) == []
+
+
+MAJORS = st.sampled_from(["11", "12", "13", "14"])
+
+
+@given(consumer=MAJORS, cudnn=MAJORS, serves=MAJORS)
+def test_it_is_judged_by_the_three_cudas_alone(consumer: str, cudnn: str, serves: str) -> None:
+    snapshot = cudnn_for(cudnn)
+    built = tuple(replace(b, cuda=Present(f"{consumer}.2")) for b in snapshot.builds)
+    snapshot = replace(snapshot, builds=built, driver=driver("600.10", f"{serves}.0"))
+    levels = [f.level for f in judge(snapshot, MATRIX, select=("GPD210",)).findings if f.cause == "cudnn-cuda-mismatch"]
+    if consumer == cudnn:
+        assert levels == []
+    else:
+        assert levels == ["error" if int(serves) < int(cudnn) else "note" if cudnn == "12" else "warning"]
+
+
+@given(names=st.lists(st.sampled_from(["12.1", "12.4", "12.8"]), min_size=6, max_size=6))
+def test_a_note_on_two_toolkits_is_about_releases_that_differ(names: list[str]) -> None:
+    snapshot = of_toolkits("12.4", "12.4")
+    rows = tuple(replace(r, path=r.path.replace("12.4", n)) for r, n in zip(snapshot.resolutions, names, strict=True))
+    files = tuple(lib(r.path, r.family, n) for r, n in zip(rows, names, strict=True))
+    roots = Present(tuple(map(toolkit, ("12.1", "12.4", "12.8"))))
+    judged = judge(replace(snapshot, resolutions=rows, libraries=files, toolkits=roots), MATRIX, select=("GPD205",))
+    in_toolkits = {n for r, n in zip(rows, names, strict=True) if r.family != "cudnn"}
+    assert bool(judged.findings) == (len(in_toolkits) > 1)

@@ -38,7 +38,17 @@ sonames = st.sampled_from(
         "",
     ]
 )
-folders = st.sampled_from([f"{SITE}/nvidia/cudnn/lib", "/usr/lib", "/opt/a b", "relative", ""])
+folders = st.sampled_from(
+    [
+        f"{SITE}/nvidia/cudnn/lib",
+        f"{SITE}/nvidia/cu13/lib",
+        "/usr/local/cuda-12.4/lib64",
+        "/usr/lib",
+        "/opt/a b",
+        "relative",
+        "",
+    ]
+)
 names = st.sampled_from(
     [
         "ctranslate2",
@@ -89,6 +99,14 @@ libraries = st.builds(
     version_source=st.none(),
     owner=st.none() | names,
     elf=fact(elf),
+    recorded_bytes=fact(st.integers(1, 2)),
+    links=st.integers(1, 3),
+)
+toolkits = st.builds(
+    model.Toolkit,
+    directory=st.sampled_from(["/usr", "/", "", "/usr/local/cuda-12.4", "/opt/a b"]),
+    version=fact(versions),
+    found_via=st.just("directory"),
 )
 steps = st.builds(
     model.SearchStep,
@@ -242,6 +260,7 @@ def snapshots(draw: st.DrawFn) -> model.Snapshot:
         models=tuple(draw(st.lists(planned, max_size=2))),
         redacted=draw(st.booleans()),
         ffmpeg=draw(fact(paths)),
+        toolkits=draw(fact(st.lists(toolkits, max_size=3).map(tuple))),
         interpreter=draw(st.sampled_from([Present(odd), Absent(), Unknown("no")])),
         distributions=tuple(draw(st.lists(distributions, max_size=4))),
         builds=tuple(draw(st.lists(builds, max_size=3))),

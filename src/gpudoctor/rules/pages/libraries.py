@@ -14,7 +14,8 @@ GPD201 = page(
 A library that a consumer (ctranslate2, torch, onnxruntime, …) opens, and that the loader will not give it: it is
 installed where that consumer never looks, it is not installed, a dependency of it is missing, or the first file
 of that name is no library at all (a Git LFS pointer, an empty or truncated file). An error, for each consumer by
-itself. Where only processes that import torch first are hit, a warning.""",
+itself. Where only processes that import torch first are hit, a warning; so too what a native program (`--binary`)
+opens perhaps, of which only the name in its file tells.""",
     why="""
 A wheel's native code opens cuDNN and cuBLAS by bare name at the first convolution or matrix product, long after
 `import` succeeded. The loader then searches the requester's RPATH, `LD_LIBRARY_PATH`, its cache and the system
@@ -24,12 +25,16 @@ declared.""",
     known="""
 It emulates glibc's search for each name that the consumer opens, on behalf of the object that opens it, in a
 process of its own and in one that imported torch first. The evidence lists every place tried; `gpudoctor libs -v`
-prints them all. Where `sys.path` cannot be known in full, “not installed” is open instead. On musl, macOS and
-Windows the rule is open.""",
+prints them all. For a native program the names are those that stand alone among its constants; one that is found
+nowhere at all is an open question, for the program may do without. Where `sys.path` cannot be known in full, “not
+installed” is open instead. On musl, macOS and Windows the rule is open.""",
     todo="""
-Installed elsewhere: put the folders into `LD_LIBRARY_PATH` **before the process starts**, in the unit file, the
+`gpudoctor fix` shows a repair that works however the environment is started, `--apply` makes it, `--undo` takes it
+back; `gpudoctor run -- COMMAND` starts one program with the right paths. By hand, where the files are installed
+elsewhere: put the folders into `LD_LIBRARY_PATH` **before the process starts**, in the unit file, the
 Dockerfile or the shell that starts it. The loader reads the variable once, at the start: setting `os.environ` in
-Python does nothing. Not installed: install the package that the finding names. Damaged: install its owner anew.""",
+Python does nothing. For a native program, `gpudoctor fix --binary` makes links or a wrapper. Not installed: install the
+package that the finding names. Damaged: install its owner anew.""",
     sources=(_LD_SO, _DLOPEN, "OpenNMT/CTranslate2#1826", "m-bain/whisperX#1297"),
 )
 
