@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from support.command import gpudoctor
+from support.gpuenvs import compile_library
 from support.treestate import tree_state
 
 
@@ -83,3 +85,27 @@ def test_no_place_for_the_journal(env: Path, tmp_path: Path) -> None:
     done = gpudoctor("fix", "--python", env, "--undo", XDG_STATE_HOME=str(blocked))
     assert done.returncode == 1
     assert "cannot be made" in done.stderr
+
+
+def test_what_to_type_next_names_target_and_strategy(tmp_path: Path) -> None:
+    """A command that is copied at night must not mean the default environment, or another plan."""
+    (tmp_path / "a b/lib").mkdir(parents=True)
+    library = tmp_path / "a b/lib/libcublas.so.12"
+    compile_library(tmp_path / "build", library, library.name)
+    program = tmp_path / "a b/daemon"
+    source = tmp_path / "main.c"
+    source.write_text("int main(void) { return 7; }\n")
+    command = ["gcc", "-Wl,--no-as-needed", str(source), str(library), "-o", str(program), "-Wl,-rpath,/build"]
+    subprocess.run(command, check=True)
+    state = {"XDG_STATE_HOME": str(tmp_path / "state")}
+    planned = gpudoctor("fix", "--binary", program, "--strategy", "env-file", "--env", "A=b c", **state)
+    last = planned.stdout.splitlines()[-1]
+    target = f"--binary '{program}'"
+    assert last.endswith(f"gpudoctor fix {target} --env 'A=b c' --strategy env-file --apply")
+    typed = shlex.split(last.partition("gpudoctor ")[2])
+    done = gpudoctor(*typed, "--yes", **state)
+    assert (done.returncode, (tmp_path / "a b/daemon.gpudoctor.env").exists()) == (0, True)
+    undo = done.stdout.splitlines()[-1].partition("to take it back: gpudoctor ")[2]
+    assert undo == f"fix {target} --undo"
+    assert gpudoctor(*shlex.split(undo), **state).returncode == 0
+    assert not (tmp_path / "a b/daemon.gpudoctor.env").exists()

@@ -248,3 +248,49 @@ def test_a_library_that_was_replaced_in_place(tmp_path: Path) -> None:
 def changed_files(env: Path) -> list[dict]:
     report = json.loads(gpudoctor("check", "--python", env, "--format", "json").stdout)
     return [f for f in report["findings"] if f["rule"] == "GPD406"]
+
+
+class TestCudnnForAnotherCuda:
+    """nvidia-cudnn-cu13 brings `libcudnn_ops.so.9`, too: the loader takes it, and only its package tells the CUDA."""
+
+    SLUG = "ct2-460-cudnn-cu13"
+
+    def on_path(self, driver: str) -> list[dict]:
+        path = ":".join(nvidia_dirs(wheel_env(self.SLUG)))
+        machine = ("--assume-driver", driver, "--assume-gpu", "A10G")
+        return library_findings(check(self.SLUG, *machine, LD_LIBRARY_PATH=path))
+
+    def test_on_a_driver_of_cuda_12_it_is_an_error(self) -> None:
+        finding = only(self.on_path("550.54.15"))
+        assert (finding["rule"], finding["level"], finding["cause"]) == ("GPD210", "error", "cudnn-cuda-mismatch")
+        assert "nvidia-cudnn-cu13 9.19.0.56" in finding["message"]
+
+    def test_on_a_driver_of_cuda_13_it_lacks_its_own_cublas(self) -> None:
+        finding = only(self.on_path("580.95.05"))
+        assert (finding["rule"], finding["level"]) == ("GPD210", "warning")
+        assert "libcublasLt.so.13" in finding["message"]
+
+    def test_no_path_is_advised_for_it(self) -> None:
+        findings = {f["cause"]: f for f in library_findings(check(self.SLUG))}
+        assert set(findings) == {"cuda-lib-not-loadable", "cudnn-cuda-mismatch"}
+        commands = [c for fix in findings["cuda-lib-not-loadable"]["fixes"] for c in fix["commands"]]
+        assert not any("nvidia/cudnn" in c for c in commands)
+
+
+def test_a_changed_file_that_other_environments_share_is_told_as_theirs_too(tmp_path: Path) -> None:
+    """As uv leaves it: one file, linked into the cache and into each environment."""
+    ours, other = tmp_path / "ours", tmp_path / "other"
+    for env in (ours, other):
+        shutil.copytree(wheel_env("ct2-485-cublas12"), env, symlinks=True, copy_function=os.link)
+    library = site_packages(ours) / "nvidia/cublas/lib/libnvblas.so.12"
+    changed = tmp_path / "changed"
+    changed.write_bytes(library.read_bytes() + b"patched")
+    for env in (ours, other):  # what patches one in place changes the other: the wheels of the tests stay as they are
+        place = site_packages(env) / "nvidia/cublas/lib/libnvblas.so.12"
+        place.unlink()
+        os.link(changed, place)
+    done = gpudoctor("check", "--python", ours, "--select", "GPD406", "--format", "json")
+    finding = only(json.loads(done.stdout)["findings"])
+    assert finding["subject"]["name"] == "nvidia-cublas-cu12"
+    assert any("libnvblas.so.12 has 3 names" in e["value"] for e in finding["evidence"])
+    assert any("every environment" in c for c in finding["consequences"])

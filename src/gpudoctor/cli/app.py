@@ -75,8 +75,18 @@ def build_app(names: Iterable[str] = tuple(COMMANDS)) -> typer.Typer:
             app.add_typer(command, name=name)
         else:
             settings = getattr(imported, "CONTEXT_SETTINGS", None)
-            app.command(name, cls=getattr(imported, "COMMAND_CLASS", None), context_settings=settings)(command)
+            shape = getattr(imported, "COMMAND_CLASS", None)
+            app.command(name, cls=shape, context_settings=settings, help=_flowing(command.__doc__))(command)
     return app
+
+
+def _flowing(text: str | None) -> str | None:
+    """Return a docstring whose paragraphs fill any terminal: its own line ends would stay in the help otherwise."""
+    if text is None:
+        return None
+    lines = (line.removeprefix("    ") for line in text.strip().split("\n"))
+    paragraphs = "\n".join(lines).split("\n\n")
+    return "\n\n".join(p if p.startswith((" ", "Examples:")) else p.replace("\n", " ") for p in paragraphs)
 
 
 def _named(arguments: list[str]) -> Iterable[str]:

@@ -11,6 +11,8 @@ from gpudoctor.model.snapshot import Gpu, Resolution, Snapshot
 GIB = 1 << 30
 _NOT_LOADED = ("GPD201", "GPD202", "GPD203")
 _MOST_NAMES = 2
+_OF_SETTINGS = ("GPD911", "GPD912")
+_NO_PYTHON = "no Python environment judged"
 _RANK = {"error": 0, "warning": 1, "open": 2, "note": 3, "ok": 4, "skip": 5}
 
 
@@ -31,12 +33,15 @@ class Area(msgspec.Struct, frozen=True):
 def summarize(report: Report, snapshot: Snapshot) -> tuple[Area, ...]:
     """Return the areas of a report, machine first."""
     consumers = tuple(dict.fromkeys(r.consumer for r in snapshot.resolutions))
+    idle = _idle_areas(consumers, snapshot)
     areas = (
         _driver_area(report, snapshot),
         *(_consumer_area(name, report, snapshot) for name in consumers),
-        *_idle_areas(consumers, snapshot),
+        *idle,
+        *(() if consumers or idle else _no_consumers(report, snapshot)),
         _rest_area("packages", ("distribution", "target"), ("GPD3", "GPD4"), report, _packages_text(snapshot)),
         _rest_area("variables", ("variable", "library"), ("GPD5",), report, _variables_text(snapshot)),
+        *_settings_area(report),
     )
     return tuple(_with_ignored(area, report) for area in areas) if report.ignored else areas
 
@@ -67,6 +72,23 @@ def _worst(findings: tuple[Finding, ...], report: Report, *families: str) -> str
     return worst
 
 
+def _with_unasked(area: Area, report: Report, *families: str) -> Area:
+    """Say so where an area would look clean only because the rules on it were not asked."""
+    unasked = [rule for rule in report.not_asked if rule.startswith(families)]
+    if area.verdict != "ok" or not unasked:
+        return area
+    names = ", ".join(unasked[:_MOST_NAMES]) + (f" and {len(unasked) - _MOST_NAMES} more" if unasked[2:] else "")
+    return Area(area.name, "skip", f"{area.text}; not asked: {names}")
+
+
+def _no_consumers(report: Report, snapshot: Snapshot) -> tuple[Area, ...]:
+    """Say so where nothing that gpudoctor judges is there: most likely another environment was meant."""
+    if snapshot.binary is not None or report.target.binary is not None:
+        return ()
+    text = "none of ctranslate2, torch and onnxruntime is installed here; --python names another environment"
+    return (Area("consumers", "skip", text),)
+
+
 def _driver_area(report: Report, snapshot: Snapshot) -> Area:
     findings = tuple(f for f in report.findings if f.subject.kind in ("driver", "gpu", "host"))
     verdict = _worst(findings, report, "GPD1", "GPD6")
@@ -75,7 +97,7 @@ def _driver_area(report: Report, snapshot: Snapshot) -> Area:
         verdict = "open"
     if verdict == "ok" and not isinstance(snapshot.gpus, Present):
         verdict = "open"
-    return Area("driver", verdict, text)
+    return _with_unasked(Area("driver", verdict, text), report, "GPD1", "GPD6")
 
 
 def _driver_text(snapshot: Snapshot) -> str:
@@ -103,7 +125,7 @@ def _driver_text(snapshot: Snapshot) -> str:
 def _gpu_text(gpu: Gpu) -> str:
     text = value_of(gpu.name) or f"GPU {gpu.index}"
     capability, memory = value_of(gpu.compute_capability), value_of(gpu.memory_total_bytes)
-    details = [f"compute capability {capability}"] if capability else []
+    details = [f"compute capability {capability}"] if capability and capability not in text else []
     if memory:
         details.append(f"{memory / GIB:.0f} GiB")
     if error := value_of(gpu.error):
@@ -120,10 +142,10 @@ def _consumer_area(name: str, report: Report, snapshot: Snapshot) -> Area:
         verdict = "open"
     text = _consumer_text(findings, rows, unknown)
     if snapshot.binary is not None:  # no metadata tells the release of a native program
-        return Area(name, verdict, text)
+        return _with_unasked(Area(name, verdict, text), report, "GPD2")
     build = snapshot.build(name)
     version = (value_of(build.version) if build else None) or "?"
-    return Area(name, verdict, f"{version}: {text}")
+    return _with_unasked(Area(name, verdict, f"{version}: {text}"), report, "GPD2", "GPD3")
 
 
 def _is_lost_perhaps(row: Resolution) -> bool:
@@ -148,8 +170,16 @@ def _troubles(bad: list[Finding]) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(name for value in lost for name in value.split(", ")))
     more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
     told = (f"{', '.join(names[:_MOST_NAMES])}{more} will not load",) if names else ()
-    others = (f.name.replace("-", " ") for f in bad if f.rule not in _NOT_LOADED or not names)
+    others = (_short(f) for f in bad if f.rule not in _NOT_LOADED or not names)
     return (*told, *dict.fromkeys(others))
+
+
+def _short(finding: Finding) -> str:
+    """Return a fault in a few words: its name, unless that says too little."""
+    if finding.rule == "GPD206":
+        wanted = next((e.value for e in finding.evidence if e.label == "wanted"), "a library")
+        return f"finds {wanted} only after torch was imported"
+    return finding.name.replace("-", " ")
 
 
 def _idle_areas(judged: tuple[str, ...], snapshot: Snapshot) -> tuple[Area, ...]:
@@ -169,7 +199,7 @@ def _idle_areas(judged: tuple[str, ...], snapshot: Snapshot) -> tuple[Area, ...]
 def _packages_text(snapshot: Snapshot) -> str:
     interpreter = value_of(snapshot.interpreter)
     if interpreter is None:
-        return "no Python environment judged"
+        return _NO_PYTHON
     count = len({d.name for d in snapshot.distributions})
     text = f"{count} distributions"
     return text + (f"; sys.path not fully known: {interpreter.path_unknowns[0]}" if interpreter.path_unknowns else "")
@@ -183,9 +213,18 @@ def _variables_text(snapshot: Snapshot) -> str:
     return f"LD_LIBRARY_PATH has {count} element{'s' if count != 1 else ''}"
 
 
+def _settings_area(report: Report) -> tuple[Area, ...]:
+    """Return an area for the project's own settings, where something is wrong with them."""
+    findings = tuple(f for f in report.findings if f.rule in _OF_SETTINGS)
+    text = "; ".join(dict.fromkeys(f"{f.name.replace('-', ' ')} in {report.config}" for f in findings))
+    return (Area("settings", findings[0].level, text),) if findings else ()
+
+
 def _rest_area(name: str, kinds: tuple[str, ...], families: tuple[str, ...], report: Report, text: str) -> Area:
-    findings = tuple(f for f in report.findings if f.subject.kind in kinds)
+    findings = tuple(f for f in report.findings if f.subject.kind in kinds and f.rule not in _OF_SETTINGS)
     verdict = _worst(findings, report, *families)
     if verdict in ("error", "warning"):
         text = "; ".join(dict.fromkeys(f.name.replace("-", " ") for f in findings if f.level == verdict))
-    return Area(name, verdict, text)
+    if verdict == "ok" and text == _NO_PYTHON:
+        verdict = "skip"
+    return _with_unasked(Area(name, verdict, text), report, *families)

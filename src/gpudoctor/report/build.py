@@ -8,6 +8,7 @@ from gpudoctor.model.fact import value_of
 from gpudoctor.model.finding import REPORT_SCHEMA_VERSION, Level, OpenQuestion, Report, Summary, Target, Tool
 from gpudoctor.model.snapshot import Snapshot
 from gpudoctor.rules.engine import Verdict
+from gpudoctor.rules.registry import RULES
 from gpudoctor.system.protocol import encodable
 
 EXIT_FINDINGS = 1
@@ -67,4 +68,5 @@ def build_report(
         ),
         config=verdict.config,
         ignored=verdict.ignored,
+        not_asked=tuple(r.id for r in RULES if r.id not in verdict.evaluations) if snapshot else (),
     )

@@ -21,6 +21,8 @@ _LEAST_WIDTH = 40
 # Wrapping a megabyte takes minutes, and such a name is broken or hostile. A command to be copied may be longer.
 _MOST_LABEL = 40
 _MOST_VERBATIM = 16_000
+# What gpudoctor's own sentences hold, for a terminal that has ASCII alone.
+_PLAIN = str.maketrans({"\u201c": '"', "\u201d": '"', "\u2018": "'", "\u2019": "'", "\u2026": "...", "\u2013": "-"})
 
 
 class Canvas:
@@ -66,7 +68,7 @@ class Canvas:
         """Return all lines, without trailing blanks."""
         body = "\n".join(line.rstrip() for line in self._lines).rstrip("\n")
         if self._ascii_only:
-            body = body.encode("ascii", "backslashreplace").decode()
+            body = body.translate(_PLAIN).encode("ascii", "backslashreplace").decode()
         return body + "\n" if body else ""
 
     def _add(self, head: tuple[Part, ...], parts: tuple[Part, ...], indent: int) -> None:

@@ -6,6 +6,7 @@ import posixpath
 
 import msgspec
 
+from gpudoctor.matrix.claims import HasGpuCode
 from gpudoctor.matrix.index import Matrix
 from gpudoctor.matrix.types import Fact, MatrixFile
 from gpudoctor.report.escape import visible
@@ -50,7 +51,8 @@ def render_fact(fact: Fact) -> str:
         lines.append(f"python     {visible(fact.when.python)}")
     lines += [f"status     {fact.status}", "claim"]
     claim = msgspec.to_builtins(fact.claim)
-    lines += [line for name, value in claim.items() if name != "kind" for line in _field(str(name), value, 1)]
+    fields = [line for name, value in claim.items() if name != "kind" for line in _field(str(name), value, 1)]
+    lines += fields or ["  none: a build without GPU code" if isinstance(fact.claim, HasGpuCode) else "  nothing more"]
     lines.append("sources")
     for source in fact.sources:
         read = f" (read {visible(source.date)})" if source.date else ""
