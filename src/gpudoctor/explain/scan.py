@@ -21,8 +21,8 @@ _BREAK_BYTES = 2
 # From so many finds in a block on, the short literals are noise: the full ones are looked for instead.
 _DENSE = 512
 # The vectorised search takes so many literals at once; beyond so many searches one automaton is faster.
-_TOGETHER = 56
-_MOST_FINDERS = 5
+_TOGETHER = 64
+_MOST_FINDERS = 4
 # A literal that was found so often has told what it can; in a long line each find counts for more, as it costs more.
 _ENOUGH = 2000
 _COST_BYTES = 512
