@@ -95,9 +95,9 @@ def _find_target(system: ReadSystem, request: BenchRequest) -> tuple[Target, tup
         if _installed(system, own) is not None:
             return own, (f"{target.executable} has no faster-whisper; gpudoctor's own interpreter was measured",)
     if version is None:
+        other = "install it there" if request.python is not None else "install gpudoctor with its extra `bench`"
         raise UsageError(
-            f"{target.executable} has no faster-whisper: name an environment that has it with --python, or install "
-            "`gpudoctor-cli[bench]` beside gpudoctor"
+            f"{target.executable} has no faster-whisper: name an environment that has it with --python, or {other}"
         )
     if (numbers := tuple(int(n) for n in re.findall(r"\d+", version)[:2])) and numbers < _LEAST:
         raise UsageError(
