@@ -86,3 +86,20 @@ def test_huge_and_deep_input_ends(tmp_path: Path) -> None:
     (tmp_path / "requirements.txt").write_text("x" * 1_000_000 + "\n" + "-r requirements.txt\n" * 50)
     (tmp_path / "deep.sh").write_text("(" * 20_000 + "pip install torch" + ")" * 20_000 + "\n")
     assert gpudoctor("lint", "requirements.txt", "deep.sh", cwd=tmp_path).returncode == 0
+
+
+def test_without_a_file_this_folder_is_looked_through(tmp_path: Path) -> None:
+    done = gpudoctor("lint", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "gpudoctor: .: no file of a known kind is in this folder\n"
+    (tmp_path / "requirements.txt").write_text("torch==2.5.1\ntorchaudio==2.4.1\n")
+    done = gpudoctor("lint", "-q", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "requirements.txt:1" in done.stdout
+
+
+def test_files_apart(tmp_path: Path) -> None:
+    for name, version in (("a.txt", "2.5.1"), ("b.txt", "2.4.1")):
+        (tmp_path / name).write_text(f"torch=={version}\n")
+    assert gpudoctor("lint", "a.txt", "b.txt", cwd=tmp_path).returncode == 1
+    assert gpudoctor("lint", "--apart", "a.txt", "b.txt", cwd=tmp_path).returncode == 0

@@ -46,9 +46,12 @@ class Platform(str, Enum):
 
 def lint(
     files: Annotated[
-        list[str],
-        typer.Argument(metavar="FILE…", help="Files, which make one environment together, or folders to look through."),
-    ],
+        list[str] | None,
+        typer.Argument(
+            metavar="[FILE]…",
+            help="Files, which make one environment together, or folders to look through. Default: this folder.",
+        ),
+    ] = None,
     apart: Annotated[
         bool,
         typer.Option("--apart", help="Each file is an environment of its own, with what it pulls in; as in a folder."),
@@ -97,7 +100,7 @@ def lint(
 
       gpudoctor lint pyproject.toml uv.lock --python-version 3.12 --strict
 
-      gpudoctor lint . --format github
+      gpudoctor lint --format github
     """
     from gpudoctor.lint.judge import lint_files
     from gpudoctor.lint.target import make_target
@@ -105,6 +108,7 @@ def lint(
     from gpudoctor.report.build import build_report
     from gpudoctor.system.real import RealSystem
 
+    files = files or ["."]
     _check_names((*(select or ()), *(ignore or ())))
     project = find_project(config, no_config)
     said = Wishes(None, None, None, assume_driver, assume_gpu, matrix_file)

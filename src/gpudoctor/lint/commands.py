@@ -26,6 +26,8 @@ _PIP = re.compile(r"(.*/)?pip[0-9.]*")
 _CONDA = ("conda", "mamba", "micromamba")
 _APT = ("apt-get", "apt", "aptitude", "dnf", "yum", "microdnf")
 _LIBRARY = re.compile(r"\.so\b|\*|/lib(64)?(/|$)|\blib[a-z]")
+_SCRIPTS = (".sh", ".bash")
+_SHELLS = ("sh", "bash", "dash", "source", ".")
 _PREFIXES = ("sudo", "time", "nice", "exec", "command", "nohup", "then", "do", "else", "&&", "xvfb-run")
 _INDEX = ("-i", "--index-url", "--default-index", "--pypi-url")
 _EXTRA_INDEX = ("--extra-index-url", "--index")
@@ -90,6 +92,8 @@ def read_command(words: tuple[Word, ...], place: Location, parts: Parts) -> None
         _apt(rest, place, parts)
     elif base in ("ln", "cp"):
         _link(base, rest, place, parts)
+    elif name.endswith(_SCRIPTS) or base in _SHELLS:
+        _script(words, place, parts)
     elif base in ("gpudoctor", "eval"):
         _repair(base, rest, place, parts)
 
@@ -104,6 +108,15 @@ def _bare(words: tuple[Word, ...]) -> tuple[Word, ...]:
             if option in ("-u", "-g", "-n", "-C") and rest:
                 rest.pop(0)
     return tuple(rest)
+
+
+def _script(words: tuple[Word, ...], place: Location, parts: Parts) -> None:
+    """Note a script that a command runs, or reads: `./install.sh`, `bash install.sh`, `source env.sh`."""
+    named = words if words[0].text.endswith(_SCRIPTS) else words[1:]
+    script = next((w for w in named if not w.text.startswith("-")), None)
+    if script is not None and script.known and script.text.endswith(_SCRIPTS):
+        lasts = words[0].text in ("source", ".")
+        parts.references.append(Reference(place=place, path=script.text, kind="shell", runs=True, starts=lasts))
 
 
 def _unknown_program(words: tuple[Word, ...], place: Location, parts: Parts) -> None:

@@ -235,6 +235,7 @@ class _Reader:
 
 def _beside(reference: Reference, copied: dict[str, str]) -> Reference:
     source = copied.get(reference.path.rpartition("/")[2])
+    reference = msgspec.structs.replace(reference, starts=False)  # a RUN line's shell ends with it
     return msgspec.structs.replace(reference, path=source) if source and not reference.project else reference
 
 

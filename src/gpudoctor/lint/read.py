@@ -8,7 +8,7 @@ import posixpath
 import msgspec
 
 from gpudoctor.lint.kinds import kind_of, parse, unknown_kind
-from gpudoctor.lint.types import FileKind, Parts, Puzzle, Reference
+from gpudoctor.lint.types import LOADER_CONF, FileKind, Parts, Puzzle, Reference
 from gpudoctor.model.errors import InputFileError
 from gpudoctor.model.finding import Location
 from gpudoctor.system.protocol import CannotLook, NotThere, ReadSystem
@@ -243,6 +243,8 @@ class _Reader:
                 document = self._document(target, None if reference.project else reference)
                 whole.files.append(target)
                 for more in _asked(document, reference, whole.parts.extra):
+                    if reference.runs and not reference.starts:
+                        more.settings = [s for s in more.settings if s.name == LOADER_CONF]
                     whole.parts.add(more)
                     waiting += [(target, r) for r in more.references]
         return whole
@@ -261,6 +263,8 @@ class _Reader:
             reason = "it is not beside this file, so what it says is not known"
             if reference.starts:
                 parts.unread_starts.append(reference)
+            if reference.runs:
+                return []
             parts.puzzles.append(Puzzle(place=reference.place, text=reference.path, reason=reason))
         return [found] if found else []
 

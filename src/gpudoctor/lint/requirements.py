@@ -209,6 +209,8 @@ def _unquoted(version: str) -> str:
 def _why(text: str) -> str:
     if _EGG.search(text) or re.match(r"(git|hg|svn|bzr)\+", text):
         return "it is installed from source, whose release only that source tells"
+    if re.search(r"\s--?[a-z]", text):
+        return "an option stands behind a requirement: pip wants it on a line of its own"
     if "://" in text:
         return "what is behind the URL is not known"
     if _VARIABLE.search(text):

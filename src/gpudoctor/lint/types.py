@@ -187,6 +187,9 @@ class Reference(Part, frozen=True, kw_only=True):
         project: True for a folder whose project (and lock) is installed.
         starts: True for a script that starts the program: what it sets is not known where it cannot be read.
         extras: Extras that are asked for of a project.
+        runs: True for a script that is run: the variables that it sets end with it (but those of one that also
+            `starts`: it is read into a shell), and no question is asked where it is not beside the file: most such
+            scripts come from somewhere else.
     """
 
     path: str
@@ -198,6 +201,7 @@ class Reference(Part, frozen=True, kw_only=True):
     project: bool = False
     starts: bool = False
     extras: tuple[str, ...] = ()
+    runs: bool = False
 
 
 class Parts(msgspec.Struct):

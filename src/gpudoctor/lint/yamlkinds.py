@@ -9,6 +9,7 @@ from gpudoctor.lint.commands import Word, read_conda
 from gpudoctor.lint.dockerfile import expand
 from gpudoctor.lint.requirements import Options, parse_requirements, read_requirement
 from gpudoctor.lint.shell import WATCHED, ShellReader
+from gpudoctor.lint.start import read_start
 from gpudoctor.lint.types import Image, Parts, Puzzle, PythonVersion, Reference, Service, Setting
 from gpudoctor.lint.yamlfile import Mapping, Scalar, Value, at, each, pairs, parse_yaml, text_of
 from gpudoctor.model.errors import InputFileError
@@ -88,8 +89,22 @@ def parse_compose(text: str, file: str) -> tuple[Parts, ...]:
                 Image(place=_place_of(service.get("image"), place, file), reference=expand(image, {})[0])
             )
         _compose_settings(service.get("environment"), file, parts)
+        if build is not None or _has_gpu(service):
+            for key in ("entrypoint", "command"):
+                _compose_start(service.get(key), file, parts)
         found.append(parts)
     return tuple(found)
+
+
+def _compose_start(command: Value | None, file: str, parts: Parts) -> None:
+    """Add what a start command sets; `$$` is Compose's way to write a `$` for the shell in the container."""
+    if isinstance(command, Scalar):
+        read_start(command.text.replace("$$", "$"), at(file, command), parts)
+    elif command is not None:
+        words = [(text_of(word) or "").replace("$$", "$") for word in each(command)]
+        place = Location(file=file, line=command.line)
+        if words:
+            read_start(words, place, parts)
 
 
 def _place_of(value: Value | None, otherwise: Location, file: str) -> Location:

@@ -79,7 +79,9 @@ def _finding(case: Element, finding: Finding, failing: tuple[str, ...]) -> None:
 def _fine(report: Report, snapshot: Snapshot | None) -> list[tuple[str, str]]:
     if snapshot is not None:
         areas = summarize(report, snapshot)
-        return [(shown(a.name), shown(a.text)) for a in areas if a.verdict in ("ok", "skip")]
+        fine = [(shown(a.name), shown(a.text)) for a in areas if a.verdict in ("ok", "skip")]
+        if fine:
+            return fine
     return [] if report.findings or report.open else [(judged(report), "nothing found")]
 
 

@@ -78,6 +78,27 @@ def test_a_start_script_that_is_not_there_may_set_anything(tmp_path: Path) -> No
     assert asked(result) == ["GPD479"]
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        f'bash -c "export LD_LIBRARY_PATH={LIST}:$$LD_LIBRARY_PATH && python app.py"',
+        f'["sh", "-c", "LD_LIBRARY_PATH={LIST} python app.py"]',
+        "./start.sh",
+        '["tini", "--", "bash", "start.sh"]',
+    ],
+)
+def test_what_a_compose_service_is_started_with(command: str, tmp_path: Path) -> None:
+    files = {
+        "compose.yml": f"services:\n  asr:\n    build: .\n    gpus: all\n    command: {command}\n"
+        "  db: {image: postgres, entrypoint: /nowhere.sh}\n",
+        "Dockerfile": BASE,
+        "start.sh": f"export LD_LIBRARY_PATH={LIST}\npython app.py\n",
+    }
+    result = lint(tmp_path, files, "compose.yml")
+    assert [f.rule for f in result.verdict.findings if f.rule == "GPD201"] == []
+    assert result.verdict.open == ()
+
+
 def test_a_virtual_environment_repaired_in_the_stage_it_is_copied_from(tmp_path: Path) -> None:
     text = (
         f"FROM python:3.11 AS build\nRUN python -m venv /v && /v/bin/pip install {WHEELS}\n"

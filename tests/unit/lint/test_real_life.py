@@ -10,6 +10,7 @@ from unit.lint.builders import asked, lint, said
 
 CPU = "https://download.pytorch.org/whl/cpu"
 CU121 = "https://download.pytorch.org/whl/cu121"
+CUBLAS = "LD_LIBRARY_PATH=/x/nvidia/cublas/lib"
 CONDA = (
     "dependencies:\n  - python=3.10\n  - pytorch=2.4.1\n  - torchaudio=2.4.1\n"
     "  - cudnn={cudnn}\n  - pip:\n    - {pip}\n"
@@ -245,3 +246,43 @@ def test_files_of_two_services_apart(tmp_path: Path) -> None:
     assert said(lint(tmp_path, files)) == ["GPD472 error 1 torch"]
     result = lint(tmp_path, files, apart=True)
     assert (said(result), len(result.files)) == ([], 3)
+
+
+def test_an_option_behind_a_requirement_is_told_as_such(tmp_path: Path) -> None:
+    text = f"dependencies:\n  - pip:\n    - torch==2.5.1 --index-url {CU121}\n"
+    (question,) = lint(tmp_path, {"environment.yml": text}).verdict.open
+    assert "an option stands behind a requirement" in question.reason
+
+
+@pytest.mark.parametrize(
+    "run", ["./install.sh", "bash -eux /tmp/install.sh", "sudo sh install.sh --gpu", ". ./install.sh"]
+)
+def test_scripts_that_a_build_runs_are_read(run: str, tmp_path: Path) -> None:
+    files = {
+        "Dockerfile": f"FROM python:3.11\nCOPY install.sh /tmp/\nRUN cd /tmp && {run}\n",
+        "install.sh": f"export {CUBLAS}\npip install ctranslate2==4.8.5 nvidia-cublas-cu12\n",
+    }
+    result = lint(tmp_path, files, "Dockerfile")
+    assert said(result) == ["GPD201 error 2 ctranslate2"]
+    assert [Path(f).name for f in result.files] == ["Dockerfile", "install.sh"]
+
+
+def test_scripts_from_elsewhere_are_no_question(tmp_path: Path) -> None:
+    text = (
+        "FROM python:3.11\nRUN curl -O https://x/Miniconda3.sh && bash Miniconda3.sh -b && . /opt/conda/etc/conda.sh\n"
+    )
+    result = lint(tmp_path, {"Dockerfile": text})
+    assert (said(result), result.verdict.open) == ([], ())
+
+
+def test_scripts_that_run_each_other_are_read_once(tmp_path: Path) -> None:
+    files = {"a.sh": "./b.sh\npip install torch==2.5.1\n", "b.sh": "bash a.sh\npip install torchaudio==2.4.1\n"}
+    assert said(lint(tmp_path, files, "a.sh")) == ["GPD472 error 2 torch"]
+
+
+def test_what_a_script_reads_into_its_shell_lasts(tmp_path: Path) -> None:
+    pip = "pip install ctranslate2==4.8.5 nvidia-cublas-cu12\n"
+    files = {"start.sh": f"source ./env.sh\n{pip}", "env.sh": f"export {CUBLAS}\n"}
+    assert said(lint(tmp_path, files, "start.sh")) == []
+    files["start.sh"] = f"bash env.sh\n{pip}"
+    assert said(lint(tmp_path, files, "start.sh")) == ["GPD201 warning 2 ctranslate2"]

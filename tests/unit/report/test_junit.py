@@ -12,6 +12,7 @@ import xmlschema
 from gpudoctor.model.finding import Report
 from gpudoctor.model.snapshot import Snapshot
 from gpudoctor.report.junit import render_junit
+from gpudoctor.rules.registry import RULES
 from support.reports import HOSTILE, SCHEMAS, hostile, real
 
 SCHEMA = xmlschema.XMLSchema(str(SCHEMAS / "junit-10.xsd"))
@@ -80,3 +81,11 @@ def test_hostile_text_is_text(text: str) -> None:
     assert len(whole) < 1_000_000
     if len(text) > 100_000:
         assert "more characters)" in whole
+
+
+def test_where_hardly_a_rule_was_asked_nothing_passed_but_the_file_has_a_test() -> None:
+    report, snapshot = real("host-rtx-4090-faster-whisper-ok")
+    asked = msgspec.structs.replace(report, not_asked=tuple(r.id for r in RULES if r.id != "GPD401"))
+    root = rendered(asked, snapshot)
+    assert [case.get("classname") for case in root.iter("testcase")] == ["gpudoctor.fine"]
+    assert "ctranslate2" not in {case.get("name") for case in root.iter("testcase")}
