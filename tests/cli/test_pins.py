@@ -213,11 +213,12 @@ def test_keep_prefers_what_is_installed(tmp_path: Path) -> None:
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: ctranslate2\nVersion: 4.7.0\n")
     (info / "RECORD").write_text("")
-    kept = json.loads(pins("faster-whisper", "--python", str(env), *RTX_3090, "--keep", "--format", "json").stdout)
+    own = (*RTX_3090, "--python-version", f"3.{sys.version_info.minor}")
+    kept = json.loads(pins("faster-whisper", "--python", str(env), *own, "--keep", "--format", "json").stdout)
     chosen = {pin["package"]: pin for pin in kept["pins"]}
     assert (chosen["ctranslate2"]["version"], chosen["ctranslate2"]["kept"]) == ("4.7.0", True)
     other = (*RTX_3090, "--python-version", "3.12" if sys.version_info[1] == 11 else "3.11")
     for_another = json.loads(pins("faster-whisper", "--python", str(env), *other, "--keep", "--format", "json").stdout)
     assert not any(pin["kept"] for pin in for_another["pins"])
-    newest = json.loads(pins("faster-whisper", "--python", str(env), *RTX_3090, "--format", "json").stdout)
+    newest = json.loads(pins("faster-whisper", "--python", str(env), *own, "--format", "json").stdout)
     assert {pin["package"]: pin for pin in newest["pins"]}["ctranslate2"]["version"] != "4.7.0"

@@ -87,9 +87,9 @@ class TestNeedsLibrary:
         ((_, claim),) = matrix.facts("torch", NeedsLibrary, release)
         assert claim.major == major
 
-    def test_onnxruntime_gpu_opens_cudnn_itself_from_1_31_1(self, matrix: Matrix) -> None:
-        old = [c for _, c in matrix.facts("onnxruntime-gpu", NeedsLibrary, "1.31.0")]
-        new = [c for _, c in matrix.facts("onnxruntime-gpu", NeedsLibrary, "1.31.1")]
+    def test_onnxruntime_gpu_opens_cudnn_itself_from_1_28(self, matrix: Matrix) -> None:
+        old = [c for _, c in matrix.facts("onnxruntime-gpu", NeedsLibrary, "1.27.0")]
+        new = [c for _, c in matrix.facts("onnxruntime-gpu", NeedsLibrary, "1.28.0")]
         assert [c.requester for c in old] == ["libcudnn.so.9"]
         assert {c.library: c.requester for c in new} == {
             "cudnn": "libonnxruntime_providers_cuda.so",
