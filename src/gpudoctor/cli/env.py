@@ -72,7 +72,7 @@ def env(
       gpudoctor env --python /srv/app/.venv --env-file service.env --shell systemd
     """
     from gpudoctor.fix.process import SettingsRequest, process_settings
-    from gpudoctor.fix.refusals import Refusal, by_path
+    from gpudoctor.fix.refusals import Refusal, way_out
     from gpudoctor.fix.render_env import render_env, render_env_json
     from gpudoctor.fix.settings import VARIABLE
     from gpudoctor.matrix.load import load_matrix
@@ -90,7 +90,7 @@ def env(
     )
     answer = process_settings(system, load_matrix(matrix_file), request).answer
     if isinstance(answer, Refusal):
-        say(f"{answer.reason}{by_path(answer)}")
+        say(f"{answer.reason}{way_out(answer) if binary is None else ''}")
         return 1
     for reason in answer.left_over:
         say(reason)

@@ -195,6 +195,7 @@ def _commands(request: SnapshotRequest, wish: _Wish, matrix_file: str | None) ->
     return Commands(
         apply=shlex.join(["gpudoctor", "fix", *named, *told, *packages, "--apply"]),
         undo=shlex.join(["gpudoctor", "fix", *named, "--undo"]),
+        packages=shlex.join(["gpudoctor", "fix", *named, "--packages", "--apply"]),
     )
 
 
@@ -219,7 +220,7 @@ class _Printer:
         canvas = Canvas(colored=colored, width=width, ascii_only=ascii_only)
         emit(render_fix(document, canvas, commands=self.commands, brief=brief), self.output)
 
-    def runs(self, document: RunsDocument) -> None:
+    def runs(self, document: RunsDocument, target: str) -> None:
         from gpudoctor.fix.render_plan import render_runs
         from gpudoctor.report.canvas import Canvas
         from gpudoctor.report.json import render_document
@@ -228,7 +229,8 @@ class _Printer:
             emit(render_document(document), self.output, encoding="utf-8")
             return
         colored, width, ascii_only = rendering(self._color, self.output)
-        emit(render_runs(document, Canvas(colored=colored, width=width, ascii_only=ascii_only)), self.output)
+        canvas = Canvas(colored=colored, width=width, ascii_only=ascii_only)
+        emit(render_runs(document, canvas, target), self.output)
 
 
 def _workshop(request: SnapshotRequest) -> Workshop:
@@ -252,7 +254,7 @@ def _list(request: SnapshotRequest, show: _Printer) -> int:
     from gpudoctor.fix.render_plan import describe_runs
 
     workshop = _workshop(request)
-    show.runs(describe_runs(workshop.runs(), workshop.kept_bytes()))
+    show.runs(describe_runs(workshop.runs(), workshop.kept_bytes()), workshop.prefix)
     return 0
 
 
@@ -287,13 +289,20 @@ def _fix(matrix: Matrix, request: SnapshotRequest, wish: _Wish, apply: bool, yes
         show.fix(FixDocument(status="nothing-to-do", unmet=plan.unmet))
         return 0
     if isinstance(plan, Refusal):
-        show.fix(FixDocument(status="refused", reason=plan.reason))
+        show.fix(FixDocument(status="refused", reason=plan.reason + _installable(plan.kind, request, wish, show)))
         return STATUS_PENDING
     assert isinstance(plan, Plan)  # noqa: S101 - the two other answers were handled above
     if not apply or plan.applicability == "display-only":
         show.fix(describe(plan))
         return STATUS_PENDING
     return _apply(matrix, request, workshop, plan, yes, show)
+
+
+def _installable(kind: str, request: SnapshotRequest, wish: _Wish, show: _Printer) -> str:
+    """Return the end of a refusal that installing packages would lift."""
+    if kind != "not-installed" or wish.packages or request.binary is not None:
+        return ""
+    return f"; to install it too: {show.commands.packages}"
 
 
 def _settle(workshop: Workshop, apply: bool) -> None:
@@ -367,6 +376,6 @@ def _ask(document: FixDocument, show: _Printer) -> None:
     if not sys.stdin.isatty():
         raise UsageError("standard input is no terminal, so nobody can be asked: add --yes to apply the plan")
     canvas = Canvas(colored=False, width=100, ascii_only=False)
-    sys.stderr.write(render_fix(document, canvas, commands=show.commands))
+    sys.stderr.write(render_fix(document, canvas, commands=show.commands, closing=False))
     if not typer.confirm("Apply it?", err=True):
         raise typer.Abort

@@ -42,7 +42,7 @@ def run(
       gpudoctor run --python .venv --for ctranslate2 -- node server.js
     """
     from gpudoctor.fix.process import SettingsRequest, process_settings
-    from gpudoctor.fix.refusals import Refusal, by_path
+    from gpudoctor.fix.refusals import Refusal, way_out
     from gpudoctor.fix.settings import VARIABLE
     from gpudoctor.matrix.load import load_matrix
     from gpudoctor.system.execution import added_by_python, become, find_program
@@ -62,7 +62,7 @@ def run(
     )
     found = process_settings(system, load_matrix(matrix_file), request)
     if isinstance(found.answer, Refusal):
-        say(f"{found.answer.reason}{by_path(found.answer)}; {command[0]} was not run")
+        say(f"{found.answer.reason}{way_out(found.answer) if binary is None else ''}; {command[0]} was not run")
         return 1
     for unmet in found.answer.unmet:
         say(unmet.reason)

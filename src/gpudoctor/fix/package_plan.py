@@ -296,7 +296,8 @@ class _Planner:
         if uv is not None:
             return Installer("uv", uv)
         if "pip" not in self._installed:
-            raise CannotChange("neither uv (on PATH or beside gpudoctor) nor pip (in the environment) is there")
+            bring = f"`{self._request.target.executable} -m ensurepip` brings pip"
+            raise CannotChange(f"neither uv (on PATH or beside gpudoctor) nor pip (in it) is there; {bring}")
         return Installer("pip", self._request.target.executable)
 
     def _resolved(self, arguments: tuple[str, ...]) -> tuple[PackageStep, ...]:

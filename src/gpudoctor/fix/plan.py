@@ -145,6 +145,8 @@ def plan_fix(system: ReadSystem, changes: Writer, matrix: Matrix, request: FixRe
         return _Planner(system, changes, matrix, request, settings).plan()
     if request.strategy in (None, "hook") and _names_vanished(system, target):
         return _Planner(system, changes, matrix, request, settings).refresh()
+    if not request.snapshot.resolutions:
+        return NothingToDo((f"no package in {target.prefix} opens GPU libraries; --python names another environment",))
     return NothingToDo(settings.left_over)
 
 

@@ -36,9 +36,11 @@ class Refusal(msgspec.Struct, frozen=True):
     library: str | None = None
 
 
-def by_path(refusal: Refusal) -> str:
-    """Return the way out that sets no variable, as the end of a sentence; empty where that is not what is lacking."""
-    return "; `gpudoctor fix` may repair it without the variable" if refusal.kind == "inexpressible" else ""
+def way_out(refusal: Refusal) -> str:
+    """Return what `gpudoctor fix` does where no variable helps, as the end of a sentence; empty where it does not."""
+    if refusal.kind == "inexpressible":
+        return "; `gpudoctor fix` may repair it without the variable"
+    return "; `gpudoctor fix --packages` can install it" if refusal.kind == "not-installed" else ""
 
 
 def ignored(consumers: Iterable[str], executable: str) -> Refusal:

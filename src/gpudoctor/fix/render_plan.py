@@ -83,10 +83,12 @@ class Commands(Frozen, frozen=True, kw_only=True):
     Attributes:
         apply: Carries the plan out.
         undo: Takes it back.
+        packages: Installs what is missing too.
     """
 
     apply: str = "gpudoctor fix --apply"
     undo: str = "gpudoctor fix --undo"
+    packages: str = "gpudoctor fix --packages --apply"
 
 
 class RunDocument(Frozen, frozen=True, kw_only=True):
@@ -194,7 +196,14 @@ def describe_runs(runs: tuple[Run, ...], kept_bytes: Mapping[str, int]) -> RunsD
     )
 
 
-def render_fix(document: FixDocument, canvas: Canvas, *, commands: Commands | None = None, brief: bool = False) -> str:
+def render_fix(
+    document: FixDocument,
+    canvas: Canvas,
+    *,
+    commands: Commands | None = None,
+    brief: bool = False,
+    closing: bool = True,
+) -> str:
     """Return a plan or its outcome as text.
 
     Args:
@@ -202,6 +211,7 @@ def render_fix(document: FixDocument, canvas: Canvas, *, commands: Commands | No
         canvas: An empty sheet.
         commands: What to type next; None for the default target.
         brief: Leave out the plan itself: it was shown before.
+        closing: End with the verdict; a question follows otherwise.
     """
     if not brief:
         _plan_text(document, canvas)
@@ -209,7 +219,8 @@ def render_fix(document: FixDocument, canvas: Canvas, *, commands: Commands | No
         canvas.row(("not", "yellow", _LABEL_COLUMNS), value=text)
     for text in (*document.complaints, *document.left):
         canvas.row(("!", "bold red", _LABEL_COLUMNS), value=text)
-    canvas.line((_verdict(document, commands or Commands()), "bold"))
+    if closing:
+        canvas.line((_verdict(document, commands or Commands()), "bold"))
     return canvas.text()
 
 
@@ -262,8 +273,14 @@ def _verdict(document: FixDocument, commands: Commands) -> str:
             return f"run {document.run} was undone: everything is as it was before{tail}"
 
 
-def render_runs(document: RunsDocument, canvas: Canvas) -> str:
-    """Return the runs on record as text."""
+def render_runs(document: RunsDocument, canvas: Canvas, target: str) -> str:
+    """Return the runs on record as text.
+
+    Args:
+        document: The runs.
+        canvas: An empty sheet.
+        target: The environment or program that they are of.
+    """
     for run in document.runs:
         canvas.line((run.run, "bold"), f"  {run.state}  {run.strategy}, for {', '.join(run.consumers)}")
         for path in run.paths:
@@ -273,7 +290,7 @@ def render_runs(document: RunsDocument, canvas: Canvas) -> str:
         for text in run.told:
             canvas.line(text, indent=4)
     if not document.runs:
-        canvas.line("no run is on record for this environment")
+        canvas.line(f"no run is on record for {target}")
     return canvas.text()
 
 

@@ -90,13 +90,14 @@ class Workshop:
     """Repairs of one environment, or of one native program.
 
     Attributes:
+        prefix: Root of the environment, or the program.
         folder: Where its journals are.
     """
 
     def __init__(self, system: ReadSystem, changes: Writer, prefix: str) -> None:
         self._system = system
         self._changes = changes
-        self._prefix = prefix
+        self.prefix = prefix
         self.folder = journals_of(system, system.environ(), prefix)
 
     def lock(self) -> AbstractContextManager[None]:
@@ -106,7 +107,7 @@ class Workshop:
             Busy: Another process holds it.
         """
         self._changes.make_folders(self.folder)
-        return RealChanges().lock(self._prefix, posixpath.join(self.folder, "lock"))
+        return RealChanges().lock(self.prefix, posixpath.join(self.folder, "lock"))
 
     def runs(self) -> tuple[Run, ...]:
         """Return the runs on record, oldest first."""
@@ -158,7 +159,7 @@ class Workshop:
         else:
             chosen = tuple(r for r in self.runs() if r.id == run_id)
             if not chosen:
-                raise UsageError(f"there is no run {run_id!r} for {self._prefix}; `gpudoctor fix --list` shows all")
+                raise UsageError(f"there is no run {run_id!r} for {self.prefix}; `gpudoctor fix --list` shows all")
             state = chosen[0].state
             if state == "applied" and not for_good:
                 raise UsageError(
@@ -176,12 +177,12 @@ class Workshop:
         if run_id is None:
             found = next((r for r in reversed(runs) if r.state != "undone" and r.state != "prepared"), None)
             if found is None:
-                raise UsageError(f"there is no run to undo for {self._prefix}")
+                raise UsageError(f"there is no run to undo for {self.prefix}")
             return found
         found = next((r for r in runs if r.id == run_id), None)
         if found is None:
             raise UsageError(
-                f"there is no run {run_id!r} for {self._prefix}; `gpudoctor fix --list` shows those there are"
+                f"there is no run {run_id!r} for {self.prefix}; `gpudoctor fix --list` shows those there are"
             )
         if found.state == "undone":
             raise UsageError(f"run {run_id} is undone already")

@@ -115,9 +115,7 @@ def _python_resolver(system: ReadSystem, matrix: Matrix, names: tuple[str, ...])
 class _Planner:
     """Finds an order of directories for one target."""
 
-    def __init__(
-        self, matrix: Matrix, target: Target, scene: Scene, resolve: Resolver, candidates: Candidates
-    ) -> None:
+    def __init__(self, matrix: Matrix, target: Target, scene: Scene, resolve: Resolver, candidates: Candidates) -> None:
         self._matrix = matrix
         self._target = target
         self._scene = scene

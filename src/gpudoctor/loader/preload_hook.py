@@ -20,7 +20,8 @@ _TEMPLATE = '''\
 
 gpudoctor_preload.pth imports this at every start of the interpreter. It does nothing until one of the packages below
 is looked for by an import. Then it opens the libraries named for it by absolute path, dependencies first, so that each
-later request for one of their names is answered by the file that is loaded already. It raises nothing.
+later request for one of their names is answered by the file that is loaded already. It raises nothing. Where a library
+cannot be opened for want of the driver, it says nothing either: without a GPU nobody uses that library.
 """
 
 import sys
@@ -43,7 +44,8 @@ def _preload(name):
             try:
                 ctypes.CDLL(path)
             except OSError as error:
-                failed.append(str(error))
+                if not str(error).startswith(("libcuda.so", "libnvidia-")):
+                    failed.append(library + ": " + str(error))
         if failed:
             sys.stderr.write(
                 "gpudoctor: %%d of %%d GPU libraries of %%s cannot be opened (%%s); see `gpudoctor check`\\n"

@@ -86,7 +86,7 @@ class Worker:
         self._over = threading.Event()
         printed = self._process.stdout if _POSIX else self._process.stderr
         documents = os.fdopen(reader, "rb", 0) if _POSIX else self._process.stdout
-        self._output = Drain(printed, KEPT_BYTES, 1 << 40)
+        self._output = Drain(printed, KEPT_BYTES, KEPT_BYTES)
         threading.Thread(target=self._read, args=(documents,), name="gpudoctor-worker", daemon=True).start()
 
     @property

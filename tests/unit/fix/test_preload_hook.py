@@ -55,6 +55,20 @@ def output(done: subprocess.CompletedProcess[str]) -> object:
     return ast.literal_eval(done.stdout)
 
 
+def test_a_library_that_only_lacks_the_driver_is_no_news(site: Path, tmp_path: Path) -> None:
+    """cuDNN 9.28 links libcuda.so.1: a build of an image, a CI job and a run on the CPU have none."""
+    driver = tmp_path / "driver/libcuda.so.1"
+    driver.parent.mkdir()
+    compile_library(tmp_path / "build", driver, "libcuda.so.1")
+    source = tmp_path / "user.c"
+    source.write_text("int user(void) { return 1; }\n")
+    library = site / "nvidia/lib/libc9.so.9"
+    command = ["gcc", "-shared", "-fPIC", "-Wl,--no-as-needed", source, driver, "-o", library]
+    subprocess.run([*map(str, command)], check=True)
+    install(site, "liba.so.1", library.name, "libb.so.1")
+    assert output(run(site, "import speech; print(sorted(set(loaded())))")) == ["liba.so.1", "libb.so.1"]
+
+
 def test_nothing_is_opened_before_the_package_is_imported(site: Path) -> None:
     install(site, "liba.so.1", "libb.so.1")
     assert output(run(site, "import other, json; print(loaded())")) == []
