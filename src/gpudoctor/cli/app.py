@@ -76,17 +76,8 @@ def build_app(names: Iterable[str] = tuple(COMMANDS)) -> typer.Typer:
         else:
             settings = getattr(imported, "CONTEXT_SETTINGS", None)
             shape = getattr(imported, "COMMAND_CLASS", None)
-            app.command(name, cls=shape, context_settings=settings, help=_flowing(command.__doc__))(command)
+            app.command(name, cls=shape, context_settings=settings)(command)
     return app
-
-
-def _flowing(text: str | None) -> str | None:
-    """Return a docstring whose paragraphs fill any terminal: its own line ends would stay in the help otherwise."""
-    if text is None:
-        return None
-    lines = (line.removeprefix("    ") for line in text.strip().split("\n"))
-    paragraphs = "\n".join(lines).split("\n\n")
-    return "\n\n".join(p if p.startswith((" ", "Examples:")) else p.replace("\n", " ") for p in paragraphs)
 
 
 def _named(arguments: list[str]) -> Iterable[str]:

@@ -78,7 +78,7 @@ def _with_unasked(area: Area, report: Report, *families: str) -> Area:
     if area.verdict != "ok" or not unasked:
         return area
     names = ", ".join(unasked[:_MOST_NAMES]) + (f" and {len(unasked) - _MOST_NAMES} more" if unasked[2:] else "")
-    return Area(area.name, "skip", f"{area.text}; not asked: {names}")
+    return Area(area.name, "open", f"{area.text}; not asked: {names}")
 
 
 def _no_consumers(report: Report, snapshot: Snapshot) -> tuple[Area, ...]:
