@@ -21,6 +21,15 @@ def test_the_terminal_breaks_the_lines_of_a_help_text(command: str) -> None:
         assert not (line and following) or line.endswith(":"), (line, following)
 
 
+@pytest.mark.parametrize("command", ["rule", "explain", "lint", "diff", "fix", "pins"])
+def test_what_stands_without_an_option_is_explained_too(command: str) -> None:
+    """Releases of click and typer that do not fit lose these texts."""
+    arguments = gpudoctor(command, "--help", COLUMNS="200").stdout.partition("─ Arguments")[2].partition("╰")[0]
+    for line in arguments.splitlines()[1:]:
+        words = [word for word in line.strip("│ ").split() if word not in ("*", "[required]")]
+        assert len(words) > 3, line
+
+
 def test_a_cause_is_explained_and_its_rules_are_named() -> None:
     done = gpudoctor("rule", "cudnn-mixed")
     assert done.returncode == 0
