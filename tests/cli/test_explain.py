@@ -222,3 +222,6 @@ class TestCheck:
         assert done.returncode == 1
         assert document["causes"][0]["decided"]
         assert sys.executable in document["decided_by"]
+        own = [c for cause in document["causes"] for f in cause["fixes"] for c in f["commands"] if "gpudoctor " in c]
+        assert own
+        assert not [command for command in own if sys.executable not in command]

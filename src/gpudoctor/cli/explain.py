@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
     from gpudoctor.explain.catalogue import Platform
     from gpudoctor.model.explanation import Explanation
-    from gpudoctor.model.snapshot import Snapshot
     from gpudoctor.system.passthrough import Ended
 
 EXIT_RECOGNISED = 1
@@ -172,19 +171,16 @@ def _platform() -> Platform:
 def _decide(found: Explanation, snapshot: str | None, matrix_file: str | None, request: dict[str, Any]) -> Explanation:
     from gpudoctor.explain.decide import decide
     from gpudoctor.matrix.load import load_matrix
+    from gpudoctor.model.fact import Present
     from gpudoctor.rules.engine import judge
 
     matrix = load_matrix(matrix_file)
     taken = take_or_read(matrix, snapshot, request_for(**request))
-    return decide(found, judge(taken, matrix), snapshot or _place(taken))
-
-
-def _place(taken: Snapshot) -> str:
-    from gpudoctor.model.fact import Present
-
-    if isinstance(taken.interpreter, Present):
-        return f"this machine ({taken.interpreter.value.executable})"
-    return "this machine"
+    if snapshot is not None:
+        return decide(found, judge(taken, matrix), snapshot)
+    executable = taken.interpreter.value.executable if isinstance(taken.interpreter, Present) else None
+    place = f"this machine ({executable})" if executable else "this machine"
+    return decide(found, judge(taken, matrix), place, executable)
 
 
 def _show(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 
 import msgspec
@@ -12,24 +13,27 @@ from gpudoctor.rules.engine import Verdict
 
 _CONFIRMED = 0.98
 _EXCLUDED = 0.35
+_OWN_COMMANDS = ("gpudoctor libs -v", "gpudoctor fix", "gpudoctor check")
 
 
-def decide(explanation: Explanation, verdict: Verdict, place: str) -> Explanation:
+def decide(explanation: Explanation, verdict: Verdict, place: str, python: str | None = None) -> Explanation:
     """Return an explanation whose causes the rules have confirmed or made unlikely.
 
     Args:
         explanation: What the log says.
         verdict: What the rules say.
         place: What they judged: `this machine`, or a snapshot file.
+        python: Interpreter that was judged on this machine, for commands to be copied.
     """
     findings = [e.finding for answers in verdict.evaluations.values() for e in answers if isinstance(e, Fail)]
-    joined = [_join(cause, findings, verdict, place) for cause in explanation.causes]
+    option = f" --python {shlex.quote(python)}" if python else ""
+    joined = [_aimed(_join(cause, findings, verdict, place), option) for cause in explanation.causes]
     order = sorted(joined, key=lambda cause: (-cause.confidence, cause.line or 0))
     return msgspec.structs.replace(
         explanation,
         causes=tuple(order),
         decided_by=place,
-        advice=_advice(explanation, order, findings, place),
+        advice=_advice(explanation, order, findings, place, option),
     )
 
 
@@ -59,12 +63,21 @@ def _join(cause: RankedCause, findings: Sequence[Finding], verdict: Verdict, pla
     return msgspec.structs.replace(cause, decided=f"no rule can tell on {place}")
 
 
+def _aimed(cause: RankedCause, option: str) -> RankedCause:
+    """Return a cause whose commands of gpudoctor's own name the interpreter that was judged."""
+    fixes = (
+        msgspec.structs.replace(fix, commands=tuple(c + option if c in _OWN_COMMANDS else c for c in fix.commands))
+        for fix in cause.fixes
+    )
+    return msgspec.structs.replace(cause, fixes=tuple(fixes))
+
+
 def _advice(
-    explanation: Explanation, order: Sequence[RankedCause], findings: Sequence[Finding], place: str
+    explanation: Explanation, order: Sequence[RankedCause], findings: Sequence[Finding], place: str, option: str
 ) -> str | None:
     named = {cause.cause for cause in order}
     others = sorted({f"{f.rule} ({f.cause})" for f in findings if f.level == "error" and f.cause not in named})
-    also = f"The rules also find on {place}: {', '.join(others)}; see `gpudoctor check`." if others else None
+    also = f"The rules also find on {place}: {', '.join(others)}; see `gpudoctor check{option}`." if others else None
     if not order:
         return " ".join(text for text in (explanation.advice, also) if text) or None
     decided = any(cause.confidence >= _CONFIRMED and (cause.decided or "").startswith("GPD") for cause in order)

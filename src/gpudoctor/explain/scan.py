@@ -6,8 +6,12 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import msgspec
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 BLOCK_BYTES = 1 << 20
 # How much of a line is looked at on either side of what was found: a message is never longer.
@@ -23,6 +27,8 @@ _DENSE = 512
 # The vectorised search takes so many literals at once; beyond so many searches one automaton is faster.
 _TOGETHER = 64
 _MOST_FINDERS = 4
+# From so many bytes on, the passes are shared among threads.
+_SHARED_BYTES = 128 << 10
 # A literal that was found so often has told what it can; in a long line each find counts for more, as it costs more.
 _ENOUGH = 2000
 _COST_BYTES = 512
@@ -105,10 +111,24 @@ def _compiled(words: tuple[bytes, ...]) -> Callable[[bytes], Iterator[tuple[int,
         finders = [(0, BytesAhoCorasick(list(words), implementation=Implementation.DFA))]
 
     def find(block: bytes) -> Iterator[tuple[int, int]]:
-        found = [(start, first + w) for first, each in finders for w, start, _ in each.find_matches_as_indexes(block)]
+        each = [finder for _, finder in finders]
+        if len(block) < _SHARED_BYTES:
+            lists = [finder.find_matches_as_indexes(block) for finder in each]
+        else:  # the library lets go of Python's lock
+            lists = list(_threads().map(lambda finder: finder.find_matches_as_indexes(block), each))
+        found = [
+            (start, first + word) for (first, _), found in zip(finders, lists, strict=True) for word, start, _ in found
+        ]
         return iter(sorted(found))
 
     return find
+
+
+@lru_cache(maxsize=1)
+def _threads() -> ThreadPoolExecutor:
+    from concurrent.futures import ThreadPoolExecutor
+
+    return ThreadPoolExecutor(_MOST_FINDERS, "gpudoctor-explain")
 
 
 def _by_expression(words: tuple[bytes, ...]) -> Callable[[bytes], Iterator[tuple[int, int]]]:

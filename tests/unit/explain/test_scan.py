@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from gpudoctor.explain import scan
 from gpudoctor.explain.rank import explain_stream
-from gpudoctor.explain.scan import Literals, Scanner, Window
+from gpudoctor.explain.scan import Contained, Literals, Scanner, Window
 
 MESSAGE = b"RuntimeError: CUDA failed with error out of memory"
 
@@ -56,6 +56,19 @@ def test_the_same_finds_without_the_compiled_library(monkeypatch: pytest.MonkeyP
     slow = list(Literals(words).starts(block))
     scan._compiled.cache_clear()
     assert slow == fast
+
+
+def test_which_a_text_holds_overlapping_ones_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    words, text = ("CUDA error", "error: out", "out of memory", "absent"), "ä CUDA error: out of memory"
+    wanted = {"CUDA error", "error: out", "out of memory"}
+    assert Contained(words).of(text) == wanted
+    monkeypatch.setitem(sys.modules, "ahocorasick_rs", None)
+    assert Contained(words).of(text) == wanted
+
+
+def test_a_flood_of_one_literal_is_cut_short_within_a_block() -> None:
+    assert 2000 < len(windows(b"needle\n" * 20_000, 1 << 20)) < 2100
+    assert len(windows(b"needle " * 1_000_000, 1 << 20)) < 300
 
 
 def test_a_message_is_found_after_a_flood_of_literals() -> None:
