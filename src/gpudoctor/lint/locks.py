@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from gpudoctor.lint.pyproject import poetry_specifier
+from gpudoctor.lint.requirements import pinned_to
 from gpudoctor.lint.tomlfile import TomlFile, items, table
 from gpudoctor.lint.types import Parts, Puzzle, Requirement
 from gpudoctor.model.errors import InputFileError
@@ -96,7 +97,7 @@ def add(
         Requirement(
             place=place,
             name=canonicalize_name(package["name"]),
-            specifier=f"=={version}" if isinstance(version, str) else "",
+            specifier=pinned_to(version) if isinstance(version, str) else "",
             marker=marker,
             index=index,
             installer=installer,

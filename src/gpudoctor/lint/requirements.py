@@ -165,7 +165,7 @@ def read_requirement(text: str, place: Location, options: Options, parts: Parts)
             Requirement(
                 place=place,
                 name=canonicalize_name(wheel["name"]),
-                specifier=f"=={_unquoted(wheel['version'])}",
+                specifier=pinned_to(_unquoted(wheel["version"])),
                 url=text,
                 installer=options.installer,
             )
@@ -180,7 +180,7 @@ def read_requirement(text: str, place: Location, options: Options, parts: Parts)
     specifier = str(parsed.specifier)
     if url:
         fetched = _WHEEL.search(url.partition("#")[0])
-        specifier = f"=={_unquoted(fetched['version'])}" if fetched else ""
+        specifier = pinned_to(_unquoted(fetched["version"])) if fetched else ""
         if not fetched:
             parts.puzzles.append(
                 Puzzle(
@@ -200,6 +200,17 @@ def read_requirement(text: str, place: Location, options: Options, parts: Parts)
             constraint=options.constraint,
         )
     )
+
+
+def pinned_to(version: str) -> str:
+    """Return the specifier of one release; an empty one where the text is no version."""
+    from packaging.version import InvalidVersion, Version
+
+    try:
+        Version(version)
+    except InvalidVersion:
+        return ""
+    return f"=={version}"
 
 
 def _unquoted(version: str) -> str:

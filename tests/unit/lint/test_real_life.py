@@ -286,3 +286,16 @@ def test_what_a_script_reads_into_its_shell_lasts(tmp_path: Path) -> None:
     assert said(lint(tmp_path, files, "start.sh")) == []
     files["start.sh"] = f"bash env.sh\n{pip}"
     assert said(lint(tmp_path, files, "start.sh")) == ["GPD201 warning 2 ctranslate2"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("uv.lock", '[[package]]\nname = "torch"\nversion = "12-r 3"\n'),
+        ("poetry.lock", '[[package]]\nname = "torch"\nversion = ",<"\n'),
+        ("requirements.txt", "torch @ https://x/torch-!!-py3-none-any.whl\n"),
+        ("requirements.txt", "https://x/torch-1=2-py3-none-any.whl\n"),
+    ],
+)
+def test_a_version_that_is_none(name: str, text: str, tmp_path: Path) -> None:
+    assert said(lint(tmp_path, {name: text}, driver=None, gpu=None)) == []
