@@ -323,5 +323,11 @@ def test_what_cannot_be_repaired_is_one_sentence(daemon: Path, fix: Fix, tmp_pat
         done = fix("--binary", path)
         assert (done.returncode, done.stderr.count("\n")) == (status, 1), (path, done)
     (daemon.parent.parent / "lib" / CUBLAS).unlink()
+    checked = json.loads(gpudoctor("check", "--binary", daemon, "--format", "json").stdout)
+    (lost,) = (f for f in checked["findings"] if f["rule"] == "GPD201")
+    assert lost["fixes"][0]["commands"] == [
+        'pip install "nvidia-cublas-cu12"',
+        f"gpudoctor fix --binary {daemon} --python ENVIRONMENT --apply",
+    ]
     done = fix("--binary", daemon)
     assert (done.returncode, "nvidia-cublas-cu12 would bring it" in done.stdout) == (1, True)

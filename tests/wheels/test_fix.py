@@ -193,6 +193,9 @@ def test_what_is_not_installed_is_said(tmp_path: Path, state: dict[str, str]) ->
     refused = fix(env, "--apply", "--yes", status=1, **state)
     assert refused["status"] == "refused"
     assert "nvidia-cublas-cu12" in refused["reason"]
+    assert refused["reason"].endswith(f"to install it too: gpudoctor fix --python {env} --packages --apply")
+    ran = gpudoctor("run", "--python", env, "--", "true")
+    assert (ran.returncode, "`gpudoctor fix --packages` can install it" in ran.stderr) == (1, True)
 
 
 class TestOtherStrategies:
@@ -289,6 +292,7 @@ class TestAsking:
         said, ended = _in_terminal(env, answer, state)
         assert ended == status, said
         assert said.index("_gpudoctor_preload.py") < said.index("Apply it?")
+        assert "nothing was changed" not in said  # not yet an outcome
         assert (site_packages(env) / "gpudoctor_preload.pth").exists() == (answer == "y")
 
 

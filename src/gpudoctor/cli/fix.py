@@ -208,7 +208,12 @@ class _Printer:
         self.output = output
         self._color = color
 
-    def fix(self, document: FixDocument, *, brief: bool = False) -> None:
+    @property
+    def streams(self) -> bool:
+        """Tell whether the plan can be shown before the deed: a document or a file is written once, at the end."""
+        return not self.json and self.output is None
+
+    def fix(self, document: FixDocument, *, brief: bool = False, closing: bool = True) -> None:
         from gpudoctor.fix.render_plan import render_fix
         from gpudoctor.report.canvas import Canvas
         from gpudoctor.report.json import render_document
@@ -218,7 +223,7 @@ class _Printer:
             return
         colored, width, ascii_only = rendering(self._color, self.output)
         canvas = Canvas(colored=colored, width=width, ascii_only=ascii_only)
-        emit(render_fix(document, canvas, commands=self.commands, brief=brief), self.output)
+        emit(render_fix(document, canvas, commands=self.commands, brief=brief, closing=closing), self.output)
 
     def runs(self, document: RunsDocument, target: str) -> None:
         from gpudoctor.fix.render_plan import render_runs
@@ -348,6 +353,8 @@ def _apply(matrix: Matrix, request: SnapshotRequest, workshop: Workshop, plan: P
     document = describe(plan)
     if not yes:
         _ask(document, show)
+    elif show.streams:
+        show.fix(document, closing=False)
     with workshop.lock():
         outcome = workshop.carry_out(matrix, request, plan)
     document = with_outcome(
@@ -358,7 +365,7 @@ def _apply(matrix: Matrix, request: SnapshotRequest, workshop: Workshop, plan: P
         left=outcome.left,
         verified_by="canary" if outcome.tried else "files",
     )
-    show.fix(document, brief=not yes)
+    show.fix(document, brief=not yes or show.streams)
     return 0 if outcome.status == "applied" else STATUS_PENDING
 
 

@@ -210,13 +210,13 @@ def render_fix(
         document: What to say.
         canvas: An empty sheet.
         commands: What to type next; None for the default target.
-        brief: Leave out the plan itself: it was shown before.
+        brief: Leave out the plan itself, and what it does not mend: that was shown before.
         closing: End with the verdict; a question follows otherwise.
     """
     if not brief:
         _plan_text(document, canvas)
-    for text in document.unmet:
-        canvas.row(("not", "yellow", _LABEL_COLUMNS), value=text)
+        for text in document.unmet:
+            canvas.row(("not", "yellow", _LABEL_COLUMNS), value=text)
     for text in (*document.complaints, *document.left):
         canvas.row(("!", "bold red", _LABEL_COLUMNS), value=text)
     if closing:

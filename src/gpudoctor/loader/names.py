@@ -2,8 +2,8 @@
 
 A compiler puts the text of `dlopen("libcudnn.so.9", …)` into read-only data, with a zero byte at both ends; a message
 such as `cannot find libcudnn.so.9` has other text around the name. So a name that stands alone is one that the object
-knows, though nothing says that it is ever opened. A name that is put together while running, or that the compiler
-wrote into instructions, is not seen.
+knows, though nothing says that it is ever opened. A name that is put together while running, that the compiler wrote
+into instructions, or that stands without zero bytes (Go's and Rust's plain strings) is not seen.
 
 Source: the ELF-64 object file format, version 1.5 (section headers).
 """

@@ -105,7 +105,7 @@ def test_no_room_is_said_before_it_is_begun(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(GpuDoctorError, match="nothing can be kept there .* XDG_CACHE_HOME"):
+    with pytest.raises(GpuDoctorError, match=r"nothing can be kept there .* XDG_CACHE_HOME"):
         obtain(str(tmp_path / "file" / "home"), "x", _fill)
 
 
