@@ -158,6 +158,9 @@ def install_fixes(snapshot: Snapshot, matrix: Matrix, group: Group) -> tuple[Fix
     if unseen and not any(inexpressible(folder) for folder in unseen):
         commands.append(export_command(unseen))
         title += f", and set LD_LIBRARY_PATH to where its files will lie, {BEFORE_START}"
+    if snapshot.binary is not None:
+        commands.append(f"gpudoctor fix --binary {shlex.quote(snapshot.binary)} --python ENVIRONMENT --apply")
+        title += ", and let gpudoctor make the program find what lies in that environment"
     if clash:
         title += f" (in an environment of its own: here {clash})"
     fix = Fix(title=title, applicability="unsafe" if clash else "safe", commands=tuple(commands))
