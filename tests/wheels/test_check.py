@@ -276,6 +276,14 @@ class TestCudnnForAnotherCuda:
         commands = [c for fix in findings["cuda-lib-not-loadable"]["fixes"] for c in fix["commands"]]
         assert not any("nvidia/cudnn" in c for c in commands)
 
+    @pytest.mark.parametrize(
+        "command", [("fix",), ("fix", "--packages"), ("env",), ("run", "--", "true")], ids=" ".join
+    )
+    def test_no_repair_takes_it(self, command: tuple[str, ...]) -> None:
+        done = gpudoctor(command[0], "--python", wheel_env(self.SLUG), *command[1:])
+        assert done.returncode == 1
+        assert "libcudnn_graph.so.9 is built for CUDA 13" in done.stdout + done.stderr
+
 
 def test_a_changed_file_that_other_environments_share_is_told_as_theirs_too(tmp_path: Path) -> None:
     """As uv leaves it: one file, linked into the cache and into each environment."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 
 import msgspec
 
@@ -13,8 +13,10 @@ from gpudoctor.loader.elf import ElfObject
 from gpudoctor.loader.files import Files
 from gpudoctor.loader.search import inexpressible
 from gpudoctor.loader.target import Target
-from gpudoctor.model.fact import value_of
-from gpudoctor.model.snapshot import Distribution, Library, Resolution
+from gpudoctor.matrix.index import Matrix
+from gpudoctor.model.fact import Absent, Fact, value_of
+from gpudoctor.model.snapshot import Build, Distribution, Library, Resolution, SharedFiles, Snapshot, Toolkit
+from gpudoctor.rules.origins import other_cuda_of
 from gpudoctor.system.protocol import CannotLook, NotThere, ReadSystem
 
 _PIN = re.compile(r"^\s*([A-Za-z0-9._-]+)\s*\(?\s*==\s*([0-9][^\s,;)]*)")
@@ -27,13 +29,44 @@ class Scene(msgspec.Struct, frozen=True):
         resolutions: The loader's answers.
         libraries: GPU library files, those that nobody loads too.
         distributions: Installed distributions: owners and their pins.
-        toolkit_dirs: Roots of CUDA toolkits.
+        toolkits: CUDA toolkits of the system.
+        shared_files: Files that two distributions own.
+        builds: What the consumers' packages say of their builds.
     """
 
     resolutions: tuple[Resolution, ...]
     libraries: tuple[Library, ...]
     distributions: tuple[Distribution, ...] = ()
-    toolkit_dirs: tuple[str, ...] = ()
+    toolkits: Fact[tuple[Toolkit, ...]] = Absent()
+    shared_files: tuple[SharedFiles, ...] = ()
+    builds: tuple[Build, ...] = ()
+
+    @classmethod
+    def of(cls, snapshot: Snapshot) -> Scene:
+        """Return what a snapshot holds."""
+        return cls(**{name: getattr(snapshot, name) for name in cls.__struct_fields__})
+
+    @property
+    def toolkit_dirs(self) -> tuple[str, ...]:
+        """Return the roots of the CUDA toolkits."""
+        return tuple(t.directory for t in value_of(self.toolkits) or ())
+
+    def build(self, package: str) -> Build | None:
+        """Return the build facts of a package, by import name."""
+        return next((b for b in self.builds if b.package == package), None)
+
+    def distribution(self, name: str) -> Distribution | None:
+        """Return the distribution that `import` would use, by canonical name."""
+        return next((d for d in self.distributions if d.name == name), None)
+
+    def foreign(self, matrix: Matrix, row: Resolution, names: Iterable[str]) -> Mapping[str, str]:
+        """Return the files of these names that are built for another CUDA than who asks: path -> its major version.
+
+        cuDNN 9 for CUDA 12 and cuDNN 9 for CUDA 13 have the same file names: a path to the wrong one mends nothing.
+        """
+        wanted = frozenset(names)
+        named = (x for x in self.libraries if posixpath.basename(x.path) in wanted)
+        return {x.path: cuda for x in named if (cuda := other_cuda_of(self, matrix, row, x)) is not None}
 
 
 class Candidates:
@@ -103,13 +136,18 @@ class Candidates:
         """Tell whether a directory holds a GPU library of a name."""
         return name in self._names.get(self.real(directory), ())
 
-    def directories(self, names: Iterable[str]) -> tuple[str, ...]:
-        """Return the directories that hold a usable file of one of these names and can be named, best first."""
-        return tuple(d for d in self._ranked(tuple(names)) if inexpressible(d) is None)
+    def directories(self, names: Iterable[str], foreign: Container[str] = ()) -> tuple[str, ...]:
+        """Return the directories that hold a usable file of one of these names and can be named, best first.
 
-    def unusable(self, names: Iterable[str]) -> str | None:
-        """Return a directory that would do if LD_LIBRARY_PATH could name it."""
-        return next((d for d in self._ranked(tuple(names)) if inexpressible(d) is not None), None)
+        Args:
+            names: File names, any of which will do.
+            foreign: Files that will not do, by path.
+        """
+        return tuple(d for d in self._ranked(tuple(names), foreign) if inexpressible(d) is None)
+
+    def unusable(self, names: Iterable[str], foreign: Container[str] = ()) -> str | None:
+        """Return a directory that would do if LD_LIBRARY_PATH could name it; see directories."""
+        return next((d for d in self._ranked(tuple(names), foreign) if inexpressible(d) is not None), None)
 
     def spelled(self, directory: str) -> str:
         """Return a directory in its plainest spelling that can be named: as it is, else with its links resolved."""
@@ -120,11 +158,11 @@ class Candidates:
             return self._second_names[real]
         return real if inexpressible(best) is not None and inexpressible(real) is None else best
 
-    def _ranked(self, names: tuple[str, ...]) -> tuple[str, ...]:
+    def _ranked(self, names: tuple[str, ...], foreign: Container[str]) -> tuple[str, ...]:
         ranks: dict[str, tuple[tuple[int, ...], str]] = {}
         for name in names:
             for library in self._by_name.get(name, ()):
-                if not isinstance(self._files.look(library.path), ElfObject):
+                if library.path in foreign or not isinstance(self._files.look(library.path), ElfObject):
                     continue
                 directory = posixpath.dirname(library.path)
                 real = self.real(directory)

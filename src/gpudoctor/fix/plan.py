@@ -30,7 +30,6 @@ from gpudoctor.loader.search import inexpressible
 from gpudoctor.loader.target import LoaderAnswer, Target
 from gpudoctor.matrix.index import Matrix
 from gpudoctor.model.errors import UsageError
-from gpudoctor.model.fact import value_of
 from gpudoctor.model.finding import Finding
 from gpudoctor.model.snapshot import Interpreter, Resolution, Snapshot
 from gpudoctor.rules.engine import judge
@@ -204,12 +203,7 @@ class _Planner:
         self._request = request
         self._settings = settings
         snapshot = request.snapshot
-        scene = Scene(
-            resolutions=snapshot.resolutions,
-            libraries=snapshot.libraries,
-            distributions=snapshot.distributions,
-            toolkit_dirs=tuple(t.directory for t in value_of(snapshot.toolkits) or ()),
-        )
+        scene = Scene.of(snapshot)
         self._bench = Bench(matrix, Candidates(system, request.target, scene, None), scene)
         solved = self._solve(system)
         self._tolerated = self._leftovers(solved.resolutions)

@@ -18,6 +18,7 @@ from gpudoctor.model.fact import value_of
 from gpudoctor.probes.distributions import probe_distributions
 from gpudoctor.probes.interpreter import find_target, probe_interpreter
 from gpudoctor.probes.libraries import probe_libraries
+from gpudoctor.probes.shared_files import probe_shared_files
 from gpudoctor.probes.targets import beside, native_target, target_of
 from gpudoctor.probes.toolkits import probe_toolkits
 from gpudoctor.probes.variables import judged_environment
@@ -122,19 +123,20 @@ def whole_scene(
         extra_dirs: Folders to look into besides, such as that of a native program.
     """
     distributions = probe_distributions(system, target.site_dirs, target.prefix)
-    toolkits = value_of(probe_toolkits(system)) or ()
+    toolkits = probe_toolkits(system)
     libraries = probe_libraries(
         system,
         matrix,
         site_dirs=target.site_dirs,
         prefix=target.prefix,
         distributions=distributions,
-        toolkits=toolkits,
+        toolkits=value_of(toolkits) or (),
         extra_dirs=extra_dirs,
         resolutions=answer.resolutions,
         elf=answer.elf,
     )
-    return Scene(answer.resolutions, libraries, distributions, tuple(t.directory for t in toolkits))
+    shared_files = probe_shared_files(system, distributions, matrix)
+    return Scene(answer.resolutions, libraries, distributions, toolkits, shared_files)
 
 
 def _target(system: ReadSystem, request: SettingsRequest, environment: Mapping[str, str]) -> Target:

@@ -16,7 +16,15 @@ from gpudoctor.model.snapshot import Resolution
 from gpudoctor.rules.reading import listed, major_of, unique
 
 RefusalKind = Literal[
-    "not-installed", "conflict", "inexpressible", "ignored", "unknown", "breaks-another", "no-place", "outside"
+    "not-installed",
+    "other-cuda",
+    "conflict",
+    "inexpressible",
+    "ignored",
+    "unknown",
+    "breaks-another",
+    "no-place",
+    "outside",
 ]
 
 
@@ -65,12 +73,20 @@ def not_here(matrix: Matrix, scene: Scene, candidates: Candidates, problem: Prob
     """Return the refusal for a library that lies nowhere that LD_LIBRARY_PATH could name."""
     name = problem.plain
     needs = "may open" if problem.resolution.assumed else "needs"
-    unusable = candidates.unusable(problem.blamed)
+    foreign = scene.foreign(matrix, problem.resolution, problem.blamed)
+    unusable = candidates.unusable(problem.blamed, foreign)
     if unusable is not None:
         kind: RefusalKind = "inexpressible"
         reason = (
             f"{problem.consumer} {needs} {name}, which lies in {unusable!r}, and LD_LIBRARY_PATH cannot name that "
             f"folder: {inexpressible(unusable)}; give the environment another folder name"
+        )
+    elif foreign:
+        kind = "other-cuda"
+        path, cuda = next(iter(foreign.items()))
+        # Not installed beside it: the packages of the two have the same file names.
+        reason = (
+            f"{problem.consumer} {needs} {name}, and {path} is built for CUDA {cuda}; `gpudoctor check` says what to do"
         )
     else:
         kind = "not-installed"

@@ -20,7 +20,6 @@ from gpudoctor.loader.elf import ElfError, read_elf
 from gpudoctor.loader.search import inexpressible
 from gpudoctor.loader.target import LoaderAnswer, Target
 from gpudoctor.matrix.index import Matrix
-from gpudoctor.model.fact import value_of
 from gpudoctor.model.snapshot import Resolution, Snapshot
 from gpudoctor.system.protocol import CannotLook, NotThere, ReadSystem
 
@@ -82,13 +81,7 @@ def compute_settings(
     Returns:
         The settings, or why there are none. Never raises for the state of the machine.
     """
-    scene = Scene(
-        resolutions=snapshot.resolutions,
-        libraries=snapshot.libraries,
-        distributions=snapshot.distributions,
-        toolkit_dirs=tuple(t.directory for t in value_of(snapshot.toolkits) or ()),
-    )
-    return settings_for(system, matrix, target, scene, resolve=resolve, second_names=second_names)
+    return settings_for(system, matrix, target, Scene.of(snapshot), resolve=resolve, second_names=second_names)
 
 
 def settings_for(
@@ -227,7 +220,10 @@ class _Planner:
         if problem.before is not None:
             directory = self._candidates.spelled(posixpath.dirname(problem.before))
             return (directory,) if inexpressible(directory) is None else ()
-        return self._candidates.directories(problem.names)
+        return self._directories(problem, problem.names)
+
+    def _directories(self, problem: Problem, names: tuple[str, ...]) -> tuple[str, ...]:
+        return self._candidates.directories(names, self._scene.foreign(self._matrix, problem.resolution, names))
 
     # --- what cannot be had
 
@@ -236,7 +232,7 @@ class _Planner:
         found = False
         for problem in trial.problems:
             nowhere = problem.kind == "missing" and problem.resolution.failure in (None, "missing")
-            if nowhere and not self._candidates.directories(problem.blamed):
+            if nowhere and not self._directories(problem, problem.blamed):
                 self._drop(problem, not_here(self._matrix, self._scene, self._candidates, problem))
                 found = True
         return found

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from gpudoctor.matrix.index import Matrix
 from gpudoctor.model.fact import Absent, Fact, Present, Unknown, value_of
 from gpudoctor.model.finding import Evidence, NotApplicable, Open, Subject
-from gpudoctor.model.snapshot import Resolution, Snapshot
+from gpudoctor.model.snapshot import Build, Distribution, Resolution, SharedFiles, Snapshot, Toolkit
 
 T = TypeVar("T")
 
@@ -21,12 +21,34 @@ TORCH_FIRST = ("whisperx", "pyannote-audio")
 TORCH_MODELS = (*TORCH_FIRST, "openai-whisper")
 
 
+class Stock(Protocol):
+    """What of a snapshot tells who brought what; `fix` has it before there is a whole snapshot."""
+
+    @property
+    def resolutions(self) -> tuple[Resolution, ...]:
+        """What the loader answers."""
+
+    @property
+    def toolkits(self) -> Fact[tuple[Toolkit, ...]]:
+        """CUDA toolkits of the system."""
+
+    @property
+    def shared_files(self) -> tuple[SharedFiles, ...]:
+        """Files that two distributions own."""
+
+    def build(self, package: str) -> Build | None:
+        """Return the build facts of a package, by import name."""
+
+    def distribution(self, name: str) -> Distribution | None:
+        """Return the distribution that `import` would use, by canonical name."""
+
+
 def consumer_subject(name: str) -> Subject:
     """Return the subject of a finding about a consumer."""
     return Subject(kind="consumer", name=name)
 
 
-def consumer_version(snapshot: Snapshot, matrix: Matrix, consumer: str) -> str | None:
+def consumer_version(snapshot: Stock, matrix: Matrix, consumer: str) -> str | None:
     """Return a consumer's version: from its own files, else from the distribution that brings it."""
     build = snapshot.build(consumer)
     if build and isinstance(build.version, Present):
