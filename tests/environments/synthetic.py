@@ -14,7 +14,8 @@ import msgspec
 from environments.expectation import render_expected
 from gpudoctor.matrix.load import load_matrix
 from gpudoctor.model.fact import Absent, Present
-from gpudoctor.model.snapshot import NvmlError, Snapshot
+from gpudoctor.model.machine import NvmlError
+from gpudoctor.model.snapshot import Snapshot
 from gpudoctor.rules.engine import judge
 from unit.rules.builders import (
     CUBLAS,

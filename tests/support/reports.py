@@ -22,7 +22,8 @@ from gpudoctor.model.finding import (
     Target,
     Tool,
 )
-from gpudoctor.model.snapshot import Resolution, SearchStep, Snapshot
+from gpudoctor.model.loading import Resolution, SearchStep
+from gpudoctor.model.snapshot import Snapshot
 from gpudoctor.report.build import build_report
 from gpudoctor.rules.engine import judge
 from unit.rules.builders import machine

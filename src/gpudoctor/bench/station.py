@@ -19,7 +19,8 @@ from gpudoctor.matrix.index import Matrix
 from gpudoctor.model.bench import BenchMachine
 from gpudoctor.model.errors import UsageError
 from gpudoctor.model.fact import value_of
-from gpudoctor.model.snapshot import Gpu, Snapshot
+from gpudoctor.model.machine import Gpu
+from gpudoctor.model.snapshot import Snapshot
 from gpudoctor.probes.take import SnapshotRequest, find_process, take_snapshot
 from gpudoctor.rules.engine import judge
 from gpudoctor.system.protocol import CannotLook, NotThere, ReadSystem, encodable

@@ -12,7 +12,7 @@ from gpudoctor.canary.listing import STEP as LISTED
 from gpudoctor.canary.steps import DRIVER, ENGINES, IMPORT
 from gpudoctor.matrix.index import Matrix, stem_of
 from gpudoctor.model.canary import CanaryStep, Disagreement
-from gpudoctor.model.snapshot import Resolution
+from gpudoctor.model.loading import Resolution
 from gpudoctor.system.protocol import CannotLook, NotThere, ReadSystem
 
 # Words in which a consumer says that a library did not load, as opposed to a death for another reason.

@@ -9,7 +9,7 @@ from gpudoctor.canary.steps import DRIVER
 from gpudoctor.loader.elf import ElfError, read_elf
 from gpudoctor.matrix.index import Matrix
 from gpudoctor.model.canary import CanaryStep
-from gpudoctor.model.snapshot import Resolution
+from gpudoctor.model.loading import Resolution
 from gpudoctor.system.protocol import CannotLook, NotThere, ReadSystem
 
 

@@ -16,7 +16,7 @@ from gpudoctor.loader.sites import Sites
 from gpudoctor.loader.target import Target
 from gpudoctor.matrix.index import Matrix, stem_of
 from gpudoctor.model.canary import CanaryStep
-from gpudoctor.model.snapshot import Resolution
+from gpudoctor.model.loading import Resolution
 from gpudoctor.system.protocol import CannotLook, Child, ChildResult, NotThere, ReadSystem
 
 PROVIDER = "onnxruntime/capi/libonnxruntime_providers_cuda.so"

@@ -28,7 +28,7 @@ from gpudoctor.loader.sites import Sites
 from gpudoctor.loader.target import Target
 from gpudoctor.matrix.index import Matrix, matches_version
 from gpudoctor.model.canary import CanaryReport, CanaryStep, CanaryVersion, Disagreement
-from gpudoctor.model.snapshot import Resolution, Scenario
+from gpudoctor.model.loading import Resolution, Scenario
 from gpudoctor.system import children
 from gpudoctor.system.protocol import CannotLook, Child, ReadSystem
 

@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 
 from gpudoctor.matrix.index import Matrix
-from gpudoctor.model.snapshot import Resolution, Scenario
+from gpudoctor.model.loading import Resolution, Scenario
 
 DRIVER = "driver"
 IMPORT = "import"

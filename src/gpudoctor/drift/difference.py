@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from gpudoctor.drift.lock import Lock, LockedLibrary
 from gpudoctor.drift.rules import NO_CAUSE
 from gpudoctor.model.finding import Evidence, Fail, Fix, Level, Open, Subject
-from gpudoctor.model.snapshot import Resolution, Snapshot
+from gpudoctor.model.loading import Resolution
+from gpudoctor.model.snapshot import Snapshot
 from gpudoctor.rules.base import Rule
 
 Key = tuple[str, ...]

@@ -14,7 +14,8 @@ from gpudoctor.drift.lock import LockedLibrary, LockedResolution
 from gpudoctor.drift.places import is_elsewhere, same_place
 from gpudoctor.drift.rules import LIBRARY_DRIFT, RESOLUTION_DRIFT
 from gpudoctor.model.finding import Evidence, Subject
-from gpudoctor.model.snapshot import Resolution, Snapshot
+from gpudoctor.model.loading import Resolution
+from gpudoctor.model.snapshot import Snapshot
 
 # What only the hardware answers; without it the loader is emulated all the same.
 _HARDWARE_PROBES = ("nvml", "cuda", "libcuda", "driver", "gpus", "gpu")

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from gpudoctor.model.errors import InputFileError
-from gpudoctor.model.snapshot import FoundVia, Outcome, Scenario
+from gpudoctor.model.loading import FoundVia, Outcome, Scenario
 
 LOCK_SCHEMA_VERSION = 1
 SIZE_LIMIT_BYTES = 4 << 20

@@ -20,8 +20,10 @@ from gpudoctor.drift.lock import (
     LockedSearchElement,
 )
 from gpudoctor.drift.places import Places, clean, is_elsewhere
+from gpudoctor.model.environment import SearchElement
 from gpudoctor.model.fact import Fact, Present, Unknown, value_of
-from gpudoctor.model.snapshot import Library, Resolution, SearchElement, Snapshot
+from gpudoctor.model.loading import Library, Resolution
+from gpudoctor.model.snapshot import Snapshot
 
 NO_DIGESTS: Mapping[str, str] = {}
 

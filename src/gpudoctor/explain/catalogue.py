@@ -6,9 +6,9 @@ from typing import Literal
 
 import msgspec
 
+from gpudoctor.model.base import Frozen
 from gpudoctor.model.errors import GpuDoctorError
 from gpudoctor.model.finding import Fix
-from gpudoctor.model.snapshot import Frozen
 
 COMPILED_FILE = "signatures.json"
 Tier = Literal["specific", "plain", "generic"]

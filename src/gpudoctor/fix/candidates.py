@@ -14,8 +14,11 @@ from gpudoctor.loader.files import Files
 from gpudoctor.loader.search import inexpressible
 from gpudoctor.loader.target import Target
 from gpudoctor.matrix.index import Matrix
+from gpudoctor.model.environment import Build, Distribution, SharedFiles
 from gpudoctor.model.fact import Absent, Fact, value_of
-from gpudoctor.model.snapshot import Build, Distribution, Library, Resolution, SharedFiles, Snapshot, Toolkit
+from gpudoctor.model.loading import Library, Resolution
+from gpudoctor.model.machine import Toolkit
+from gpudoctor.model.snapshot import Snapshot
 from gpudoctor.rules.origins import other_cuda_of
 from gpudoctor.system.protocol import CannotLook, NotThere, ReadSystem
 

@@ -14,8 +14,8 @@ import msgspec
 
 from gpudoctor.fix.journal import Writer
 from gpudoctor.fix.package_types import ChangePackages, Installer, PackageStep, fetch_command, install_command
+from gpudoctor.model.environment import Distribution
 from gpudoctor.model.fact import value_of
-from gpudoctor.model.snapshot import Distribution
 from gpudoctor.probes.distributions import probe_distributions
 from gpudoctor.probes.record import read_record
 from gpudoctor.system import keeping

@@ -29,9 +29,11 @@ from gpudoctor.loader.consumers import resolve_consumers
 from gpudoctor.loader.search import inexpressible
 from gpudoctor.loader.target import LoaderAnswer, Target
 from gpudoctor.matrix.index import Matrix
+from gpudoctor.model.environment import Interpreter
 from gpudoctor.model.errors import UsageError
 from gpudoctor.model.finding import Finding
-from gpudoctor.model.snapshot import Interpreter, Resolution, Snapshot
+from gpudoctor.model.loading import Resolution
+from gpudoctor.model.snapshot import Snapshot
 from gpudoctor.rules.engine import judge
 from gpudoctor.system.overlay import RenamedSystem
 from gpudoctor.system.protocol import ReadSystem, may_be_there

@@ -12,7 +12,7 @@ from gpudoctor.fix.candidates import Candidates, Scene
 from gpudoctor.fix.trials import Bench, Problem, Trial, key_of
 from gpudoctor.loader.search import inexpressible
 from gpudoctor.matrix.index import Matrix
-from gpudoctor.model.snapshot import Resolution
+from gpudoctor.model.loading import Resolution
 from gpudoctor.rules.reading import listed, major_of, unique
 
 RefusalKind = Literal[

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
+from gpudoctor.model.base import Frozen
 from gpudoctor.model.errors import GpuDoctorError
-from gpudoctor.model.snapshot import Frozen
 
 ENV_SCHEMA_VERSION = 1
 

@@ -12,7 +12,7 @@ import msgspec
 from gpudoctor.fix.journal import Run
 from gpudoctor.fix.package_types import ChangePackages
 from gpudoctor.fix.types import Action, MakeFolder, MakeLink, Plan, WriteFile
-from gpudoctor.model.snapshot import Frozen
+from gpudoctor.model.base import Frozen
 from gpudoctor.report.canvas import Canvas
 
 _LABEL_COLUMNS = 9

@@ -20,7 +20,8 @@ from gpudoctor.loader.elf import ElfError, read_elf
 from gpudoctor.loader.search import inexpressible
 from gpudoctor.loader.target import LoaderAnswer, Target
 from gpudoctor.matrix.index import Matrix
-from gpudoctor.model.snapshot import Resolution, Snapshot
+from gpudoctor.model.loading import Resolution
+from gpudoctor.model.snapshot import Snapshot
 from gpudoctor.system.protocol import CannotLook, NotThere, ReadSystem
 
 VARIABLE = "LD_LIBRARY_PATH"

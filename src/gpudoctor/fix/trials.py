@@ -10,7 +10,7 @@ import msgspec
 from gpudoctor.fix.candidates import Candidates, Scene
 from gpudoctor.matrix.index import Matrix, matches_version, stem_of
 from gpudoctor.model.fact import value_of
-from gpudoctor.model.snapshot import Resolution
+from gpudoctor.model.loading import Resolution
 from gpudoctor.rules.misses import is_optional
 from gpudoctor.rules.reading import belongs_to_driver, numbers, plain_name, same_release
 

@@ -11,7 +11,7 @@ from gpudoctor.loader.process import Process
 from gpudoctor.loader.search import LoadError
 from gpudoctor.matrix.index import Matrix, stem_of
 from gpudoctor.matrix.types import Family
-from gpudoctor.model.snapshot import FoundVia, Link, Resolution, Scenario, SearchStep
+from gpudoctor.model.loading import FoundVia, Link, Resolution, Scenario, SearchStep
 
 _MAX_SEARCHED = 400
 

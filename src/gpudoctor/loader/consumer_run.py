@@ -28,7 +28,7 @@ from gpudoctor.loader.sites import Sites
 from gpudoctor.matrix.claims import NeedsLibrary, Opening
 from gpudoctor.matrix.index import Matrix, matches_version, stem_of
 from gpudoctor.matrix.types import Consumer, EntryStep, Fact, Family
-from gpudoctor.model.snapshot import ImportFault, Resolution, Scenario
+from gpudoctor.model.loading import ImportFault, Resolution, Scenario
 
 
 class Installed(msgspec.Struct, frozen=True):

@@ -19,7 +19,7 @@ from gpudoctor.loader.search import LoadError
 from gpudoctor.loader.sites import Sites
 from gpudoctor.loader.target import LoaderAnswer, Target
 from gpudoctor.matrix.index import Matrix
-from gpudoctor.model.snapshot import ElfFacts, ImportFault, Resolution, Scenario
+from gpudoctor.model.loading import ElfFacts, ImportFault, Resolution, Scenario
 from gpudoctor.system.protocol import ReadSystem
 
 

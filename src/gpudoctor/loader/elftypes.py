@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 
 from gpudoctor.model.errors import GpuDoctorError
-from gpudoctor.model.snapshot import ElfFacts
+from gpudoctor.model.loading import ElfFacts
 
 ET_EXEC = 2
 ET_DYN = 3

@@ -8,7 +8,7 @@ from gpudoctor.loader.answers import request_for, steps_of
 from gpudoctor.loader.emulation import CannotEmulate, Emulation
 from gpudoctor.loader.search import LoadError
 from gpudoctor.loader.target import Target
-from gpudoctor.model.snapshot import SearchStep
+from gpudoctor.model.loading import SearchStep
 from gpudoctor.system.protocol import ReadSystem
 
 

@@ -9,7 +9,7 @@ import msgspec
 
 from gpudoctor.loader.elf import ElfObject
 from gpudoctor.loader.search import LoadError
-from gpudoctor.model.snapshot import FoundVia, Link, SearchStep
+from gpudoctor.model.loading import FoundVia, Link, SearchStep
 
 
 class Mapped(msgspec.Struct, eq=False):

@@ -30,7 +30,7 @@ from gpudoctor.loader.sites import Sites
 from gpudoctor.matrix.claims import NeedsLibrary, Opening
 from gpudoctor.matrix.index import Matrix, stem_of
 from gpudoctor.matrix.types import Fact, Family
-from gpudoctor.model.snapshot import ImportFault, Link, Resolution
+from gpudoctor.model.loading import ImportFault, Link, Resolution
 
 RUNTIME = "libonnxruntime.so"
 _PROVIDER = "libonnxruntime_providers_cuda.so"

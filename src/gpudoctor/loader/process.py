@@ -16,7 +16,7 @@ from gpudoctor.loader.ldso import LdSo
 from gpudoctor.loader.mapped import Mapped, ProcessSettings, Request
 from gpudoctor.loader.search import Hit, LoadError, Search
 from gpudoctor.loader.stack import refuses_executable_stack
-from gpudoctor.model.snapshot import FoundVia, Link, SearchStep
+from gpudoctor.model.loading import FoundVia, Link, SearchStep
 from gpudoctor.system.protocol import CannotLook, NotThere
 
 _PRELOAD_FILE = "/etc/ld.so.preload"

@@ -14,7 +14,7 @@ from gpudoctor.loader.elf import ElfObject
 from gpudoctor.loader.files import Files, Miss
 from gpudoctor.loader.ldso import LdSo
 from gpudoctor.model.errors import GpuDoctorError
-from gpudoctor.model.snapshot import Failure, SearchStep
+from gpudoctor.model.loading import Failure, SearchStep
 
 _TOKEN = re.compile(r"\$(?:\{(ORIGIN|LIB|PLATFORM)\}|(ORIGIN|LIB|PLATFORM)(?![A-Za-z0-9_]))")
 _GOES_ON = ("ENOENT", "EACCES")

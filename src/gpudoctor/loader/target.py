@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from gpudoctor.model.snapshot import ElfFacts, ImportFault, Resolution
+from gpudoctor.model.loading import ElfFacts, ImportFault, Resolution
 
 
 class Preload(msgspec.Struct, frozen=True):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from gpudoctor.model.base import Frozen
 from gpudoctor.model.finding import Fix, Tool
-from gpudoctor.model.snapshot import Frozen
 
 BENCH_SCHEMA_VERSION = 1
 

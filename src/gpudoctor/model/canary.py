@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from gpudoctor.model.snapshot import Frozen, Scenario
+from gpudoctor.model.base import Frozen
+from gpudoctor.model.loading import Scenario
 
 StepOutcome = Literal["ok", "failed", "crashed", "timeout", "skipped"]
 

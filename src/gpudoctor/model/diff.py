@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from gpudoctor.model.base import Frozen
 from gpudoctor.model.finding import Level
-from gpudoctor.model.snapshot import Frozen
 
 DIFF_SCHEMA_VERSION = 1
 

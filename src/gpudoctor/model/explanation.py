@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from gpudoctor.model.base import Frozen
 from gpudoctor.model.finding import Fix
-from gpudoctor.model.snapshot import Frozen
 
 EXPLANATION_SCHEMA_VERSION = 1
 

@@ -6,7 +6,7 @@ from typing import Literal, Union
 
 import msgspec
 
-from gpudoctor.model.snapshot import Frozen
+from gpudoctor.model.base import Frozen
 
 REPORT_SCHEMA_VERSION = 1
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from gpudoctor.model.snapshot import Frozen, Resolution, Snapshot
+from gpudoctor.model.base import Frozen
+from gpudoctor.model.loading import Resolution
+from gpudoctor.model.snapshot import Snapshot
 
 LIBS_SCHEMA_VERSION = 1
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from gpudoctor.model.base import Frozen
 from gpudoctor.model.finding import Finding, OpenQuestion, Tool
-from gpudoctor.model.snapshot import Frozen
 
 PINS_SCHEMA_VERSION = 1
 

@@ -7,7 +7,8 @@ import msgspec
 from gpudoctor.matrix.index import Matrix
 from gpudoctor.model.errors import UsageError
 from gpudoctor.model.fact import Present
-from gpudoctor.model.snapshot import Driver, Gpu, Snapshot
+from gpudoctor.model.machine import Driver, Gpu
+from gpudoctor.model.snapshot import Snapshot
 from gpudoctor.probes.driver import assume_driver
 from gpudoctor.probes.gpus import assume_gpu
 

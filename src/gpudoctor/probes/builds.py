@@ -9,8 +9,8 @@ from collections.abc import Callable
 import msgspec
 
 from gpudoctor.loader.elf import ElfError, read_elf
+from gpudoctor.model.environment import Build, Distribution, SharedFiles
 from gpudoctor.model.fact import Absent, Fact, Present, Unknown, value_of
-from gpudoctor.model.snapshot import Build, Distribution, SharedFiles
 from gpudoctor.probes.gpu_code import has_gpu_code, read_arch_flags, read_architectures
 from gpudoctor.probes.paths import is_file, kind_of, names_in
 from gpudoctor.probes.source import constants_or_none, read_constants

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from gpudoctor.model.fact import Absent, Fact, Present, Unknown
-from gpudoctor.model.snapshot import ContainerEngine
+from gpudoctor.model.machine import ContainerEngine
 from gpudoctor.system.protocol import CannotLook, NotThere, ReadSystem, encodable, read_text
 
 _FOLDERS = ("/usr/bin", "/usr/local/bin", "/bin", "/snap/bin", "/usr/local/nvidia/toolkit")

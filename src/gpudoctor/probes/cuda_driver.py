@@ -8,7 +8,8 @@ from typing import Literal
 import msgspec
 
 from gpudoctor.model.fact import Fact, Present, Unknown
-from gpudoctor.model.snapshot import CudaDriverProbe, ProbeReport
+from gpudoctor.model.machine import CudaDriverProbe
+from gpudoctor.model.snapshot import ProbeReport
 from gpudoctor.probes.child_answer import Pending, ending_of, start_child
 from gpudoctor.probes.nvml import dotted_cuda_version
 from gpudoctor.system.protocol import ReadSystem

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 import msgspec
 
+from gpudoctor.model.environment import Distribution
 from gpudoctor.model.fact import Fact, Present, Unknown
-from gpudoctor.model.snapshot import Distribution
 from gpudoctor.probes.paths import absolute, names_in
 from gpudoctor.probes.text import shown
 from gpudoctor.system.protocol import CannotLook, NotThere, ReadSystem, read_text

@@ -7,7 +7,7 @@ import re
 
 from gpudoctor.model.errors import UsageError
 from gpudoctor.model.fact import Absent, Fact, Present, Unknown
-from gpudoctor.model.snapshot import CudaDriverProbe, Driver, DriverFile
+from gpudoctor.model.machine import CudaDriverProbe, Driver, DriverFile
 from gpudoctor.probes.nvml import NvmlAnswer
 from gpudoctor.system.protocol import CannotLook, NotThere, ReadSystem, encodable, read_text
 

@@ -6,7 +6,7 @@ import re
 
 from gpudoctor.model.errors import UsageError
 from gpudoctor.model.fact import Fact, Present, Unknown
-from gpudoctor.model.snapshot import Gpu
+from gpudoctor.model.machine import Gpu
 
 _COMPUTE_CAPABILITY = re.compile(r"[0-9]{1,2}\.[0-9]")
 

@@ -6,7 +6,7 @@ import posixpath
 import re
 
 from gpudoctor.model.fact import Absent, Fact, Present, Unknown
-from gpudoctor.model.snapshot import Host, Libc
+from gpudoctor.model.machine import Host, Libc
 from gpudoctor.probes.container_engine import probe_container_engine
 from gpudoctor.system.protocol import CannotLook, NotThere, ReadSystem, read_text
 

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from typing import Literal
 
 from gpudoctor.loader.elf import ElfError, read_interpreter
+from gpudoctor.model.environment import Interpreter
 from gpudoctor.model.errors import UsageError
 from gpudoctor.model.fact import Absent, Fact, Present, Unknown
-from gpudoctor.model.snapshot import Interpreter
 from gpudoctor.probes.layout import Layout, find_layout
 from gpudoctor.probes.paths import is_dir, is_file, names_in, native
 from gpudoctor.probes.site_paths import probe_site_paths

@@ -8,8 +8,10 @@ from collections.abc import Iterator, Mapping
 
 from gpudoctor.loader.elf import ElfError, read_elf
 from gpudoctor.matrix.index import Matrix
+from gpudoctor.model.environment import Distribution
 from gpudoctor.model.fact import Absent, Fact, Present, Unknown
-from gpudoctor.model.snapshot import Distribution, ElfFacts, Library, Resolution, Toolkit
+from gpudoctor.model.loading import ElfFacts, Library, Resolution
+from gpudoctor.model.machine import Toolkit
 from gpudoctor.probes.distributions import canonical_name, probe_distributions
 from gpudoctor.probes.paths import is_dir, names_in
 from gpudoctor.probes.record import Recorded, read_raw_record, read_record, recorded_size

@@ -8,7 +8,8 @@ from typing import Literal, TypeVar
 import msgspec
 
 from gpudoctor.model.fact import Absent, Fact, Present, Unknown
-from gpudoctor.model.snapshot import Fabric, Gpu, MigDevice, NvmlError, ProbeReport
+from gpudoctor.model.machine import Fabric, Gpu, MigDevice, NvmlError
+from gpudoctor.model.snapshot import ProbeReport
 from gpudoctor.probes.child_answer import Ending, Pending, ending_of, start_child
 from gpudoctor.system.children import folder_of
 from gpudoctor.system.protocol import ReadSystem

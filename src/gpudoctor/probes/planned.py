@@ -5,7 +5,7 @@ from __future__ import annotations
 from gpudoctor.matrix.claims import NeedsMemory
 from gpudoctor.matrix.index import Matrix
 from gpudoctor.model.errors import UsageError
-from gpudoctor.model.snapshot import PlannedModel
+from gpudoctor.model.machine import PlannedModel
 
 # https://opennmt.net/CTranslate2/quantization.html (2026-11-21)
 COMPUTE_TYPES = (

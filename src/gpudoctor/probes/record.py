@@ -9,8 +9,8 @@ import posixpath
 
 import msgspec
 
+from gpudoctor.model.environment import Distribution
 from gpudoctor.model.fact import Absent, Fact, Present, Unknown
-from gpudoctor.model.snapshot import Distribution
 from gpudoctor.system.protocol import CannotLook, NotThere, ReadSystem
 
 # onnxruntime-gpu's is 40 KB, nvidia-cudnn's 5 KB.

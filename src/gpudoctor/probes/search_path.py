@@ -7,7 +7,7 @@ import re
 from typing import Literal
 
 from gpudoctor.matrix.index import Matrix
-from gpudoctor.model.snapshot import SearchElement
+from gpudoctor.model.environment import SearchElement
 from gpudoctor.system.protocol import CannotLook, NotThere, ReadSystem, encodable
 
 State = Literal["directory", "missing", "not-a-directory", "unreadable"]

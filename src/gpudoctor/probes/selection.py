@@ -5,8 +5,10 @@ from __future__ import annotations
 import msgspec
 
 from gpudoctor.matrix.index import Matrix
+from gpudoctor.model.environment import Build, Distribution
 from gpudoctor.model.errors import UsageError
-from gpudoctor.model.snapshot import Build, Distribution, Resolution, Snapshot
+from gpudoctor.model.loading import Resolution
+from gpudoctor.model.snapshot import Snapshot
 
 
 def check_consumers(matrix: Matrix, names: tuple[str, ...]) -> None:

@@ -7,8 +7,8 @@ import re
 
 from gpudoctor.matrix.claims import Conflicts
 from gpudoctor.matrix.index import Matrix
+from gpudoctor.model.environment import Distribution, SharedFiles
 from gpudoctor.model.fact import Fact, Present, Unknown
-from gpudoctor.model.snapshot import Distribution, SharedFiles
 from gpudoctor.probes.record import Recorded, read_record
 from gpudoctor.system.protocol import CannotLook, NotThere, ReadSystem
 

@@ -15,17 +15,10 @@ from gpudoctor.loader.emulation import Emulation, start_emulation
 from gpudoctor.loader.lookup import LibraryAnswer, find_libraries
 from gpudoctor.loader.target import LoaderAnswer, Target
 from gpudoctor.matrix.index import Matrix
+from gpudoctor.model.environment import Interpreter, SearchElement
 from gpudoctor.model.fact import Absent, Fact, Present, Unknown, value_of
-from gpudoctor.model.snapshot import (
-    SNAPSHOT_SCHEMA_VERSION,
-    Driver,
-    DriverFile,
-    Gpu,
-    Interpreter,
-    ProbeReport,
-    SearchElement,
-    Snapshot,
-)
+from gpudoctor.model.machine import Driver, DriverFile, Gpu
+from gpudoctor.model.snapshot import SNAPSHOT_SCHEMA_VERSION, ProbeReport, Snapshot
 from gpudoctor.probes.assume import assumed_driver, assumed_gpus
 from gpudoctor.probes.builds import probe_builds
 from gpudoctor.probes.child_answer import Pending

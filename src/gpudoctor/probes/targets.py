@@ -6,8 +6,8 @@ import posixpath
 from collections.abc import Mapping
 
 from gpudoctor.loader.target import Target
+from gpudoctor.model.environment import Interpreter
 from gpudoctor.model.fact import value_of
-from gpudoctor.model.snapshot import Interpreter
 from gpudoctor.probes.paths import is_dir
 from gpudoctor.probes.preloads import probe_preloads
 from gpudoctor.system.protocol import ReadSystem

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from gpudoctor.model.fact import Absent, Fact, Present, Unknown
-from gpudoctor.model.snapshot import Toolkit
+from gpudoctor.model.machine import Toolkit
 from gpudoctor.probes.paths import is_dir, is_file
 from gpudoctor.system.protocol import CannotLook, NotThere, ReadSystem, encodable
 

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from gpudoctor.model.environment import Variable
 from gpudoctor.model.errors import InputFileError, UsageError
-from gpudoctor.model.snapshot import Variable
 from gpudoctor.system.protocol import CannotLook, NotThere, ReadSystem, encodable
 
 PROCESS = "process"

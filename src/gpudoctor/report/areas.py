@@ -6,7 +6,9 @@ import msgspec
 
 from gpudoctor.model.fact import Absent, Present, Unknown, value_of
 from gpudoctor.model.finding import Finding, Report
-from gpudoctor.model.snapshot import Gpu, Resolution, Snapshot
+from gpudoctor.model.loading import Resolution
+from gpudoctor.model.machine import Gpu
+from gpudoctor.model.snapshot import Snapshot
 
 GIB = 1 << 30
 _NOT_LOADED = ("GPD201", "GPD202", "GPD203")

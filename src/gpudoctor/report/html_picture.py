@@ -7,7 +7,8 @@ from html import escape
 from itertools import groupby
 
 from gpudoctor.model.fact import value_of
-from gpudoctor.model.snapshot import Resolution, Snapshot
+from gpudoctor.model.loading import Resolution
+from gpudoctor.model.snapshot import Snapshot
 from gpudoctor.report.details import shown
 
 _SCENARIOS = {"alone": "in a process of its own", "after-torch": "after torch was imported"}

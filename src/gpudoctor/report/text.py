@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from gpudoctor.model.finding import Finding, Fix, Report
-from gpudoctor.model.snapshot import Resolution, Snapshot
+from gpudoctor.model.loading import Resolution
+from gpudoctor.model.snapshot import Snapshot
 from gpudoctor.report.areas import summarize
 from gpudoctor.report.canvas import STYLES, Canvas
 from gpudoctor.report.escape import visible

@@ -6,7 +6,8 @@ import posixpath
 
 from gpudoctor.matrix.index import Matrix
 from gpudoctor.model.finding import Evaluation, Fix, Level, NotApplicable, Open, Pass
-from gpudoctor.model.snapshot import Resolution, Snapshot
+from gpudoctor.model.loading import Resolution
+from gpudoctor.model.snapshot import Snapshot
 from gpudoctor.rules.base import Rule
 from gpudoctor.rules.libraries import condensed, no_loader
 from gpudoctor.rules.misses import deciding_scenario, is_optional, is_unreached, resolved_roles, rows, tidy_path

@@ -8,9 +8,11 @@ import msgspec
 
 from gpudoctor.matrix.claims import HasGpuCode, NeedsDriver
 from gpudoctor.matrix.index import Matrix
+from gpudoctor.model.environment import Build
 from gpudoctor.model.fact import Present, value_of
 from gpudoctor.model.finding import Evaluation, Fail, Fix, NotApplicable, Open, Pass
-from gpudoctor.model.snapshot import Build, Gpu, Snapshot
+from gpudoctor.model.machine import Gpu
+from gpudoctor.model.snapshot import Snapshot
 from gpudoctor.rules.base import Rule
 from gpudoctor.rules.devices import (
     described,

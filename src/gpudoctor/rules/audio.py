@@ -5,9 +5,10 @@ from __future__ import annotations
 import posixpath
 
 from gpudoctor.matrix.index import Matrix
+from gpudoctor.model.environment import Distribution
 from gpudoctor.model.fact import Absent, Present, Unknown, value_of
 from gpudoctor.model.finding import Evaluation, Fix, NotApplicable, Open, Pass
-from gpudoctor.model.snapshot import Distribution, Snapshot
+from gpudoctor.model.snapshot import Snapshot
 from gpudoctor.rules.base import Rule
 from gpudoctor.rules.pages import imports as pages
 from gpudoctor.rules.reading import consumer_subject, evidence, is_assumed, is_installed, listed, unique

@@ -5,7 +5,8 @@ from __future__ import annotations
 from gpudoctor.matrix.index import Matrix
 from gpudoctor.model.fact import Absent, Present, Unknown, value_of
 from gpudoctor.model.finding import Evaluation, Fail, Fix, NotApplicable, Open, Pass
-from gpudoctor.model.snapshot import ContainerEngine, Snapshot
+from gpudoctor.model.machine import ContainerEngine
+from gpudoctor.model.snapshot import Snapshot
 from gpudoctor.rules.base import Rule
 from gpudoctor.rules.driver import HOST
 from gpudoctor.rules.pages import gpu as pages

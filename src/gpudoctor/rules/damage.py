@@ -7,7 +7,8 @@ import posixpath
 from gpudoctor.matrix.index import Matrix
 from gpudoctor.model.fact import Present, Unknown, value_of
 from gpudoctor.model.finding import Evaluation, Fix, NotApplicable, Open, Pass, Subject
-from gpudoctor.model.snapshot import Library, Snapshot
+from gpudoctor.model.loading import Library
+from gpudoctor.model.snapshot import Snapshot
 from gpudoctor.rules.base import Rule
 from gpudoctor.rules.pages import packages as pages
 from gpudoctor.rules.reading import evidence, listed, unique

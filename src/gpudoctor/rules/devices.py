@@ -10,7 +10,8 @@ import msgspec
 from gpudoctor.matrix.index import Matrix, driver_tuple
 from gpudoctor.model.fact import Absent, Present, Unknown, value_of
 from gpudoctor.model.finding import Evaluation, NotApplicable, Open
-from gpudoctor.model.snapshot import Gpu, MigDevice, Snapshot
+from gpudoctor.model.machine import Gpu, MigDevice
+from gpudoctor.model.snapshot import Snapshot
 from gpudoctor.rules.reading import has_driver, items_of, listed, numbers, pci_devices, unique
 
 VARIABLE = "CUDA_VISIBLE_DEVICES"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from gpudoctor.matrix.index import Matrix
 from gpudoctor.model.fact import Absent, Fact, Present, Unknown, value_of
 from gpudoctor.model.finding import Evaluation, Fix, NotApplicable, Pass, Subject
-from gpudoctor.model.snapshot import DriverFile, Snapshot
+from gpudoctor.model.machine import DriverFile
+from gpudoctor.model.snapshot import Snapshot
 from gpudoctor.rules.base import Rule
 from gpudoctor.rules.pages import driver as pages
 from gpudoctor.rules.reading import (

@@ -6,7 +6,8 @@ from gpudoctor.matrix.index import Matrix, driver_tuple
 from gpudoctor.matrix.tables import GpuModel
 from gpudoctor.model.fact import Present, value_of
 from gpudoctor.model.finding import Evaluation, Fail, Fix, NotApplicable, Open, Pass, Subject
-from gpudoctor.model.snapshot import Gpu, Snapshot
+from gpudoctor.model.machine import Gpu
+from gpudoctor.model.snapshot import Snapshot
 from gpudoctor.rules.base import Rule
 from gpudoctor.rules.devices import gpu_name
 from gpudoctor.rules.pages import gpu as pages

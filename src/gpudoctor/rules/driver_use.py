@@ -10,7 +10,8 @@ from gpudoctor.matrix.claims import NeedsDriver
 from gpudoctor.matrix.index import Matrix, driver_tuple
 from gpudoctor.model.fact import Absent, Present, Unknown, value_of
 from gpudoctor.model.finding import Evaluation, Fail, Fix, NotApplicable, Open, Pass, Subject
-from gpudoctor.model.snapshot import Gpu, NvmlError, Snapshot
+from gpudoctor.model.machine import Gpu, NvmlError
+from gpudoctor.model.snapshot import Snapshot
 from gpudoctor.rules.base import Rule
 from gpudoctor.rules.driver import DRIVER, update_driver
 from gpudoctor.rules.family import torch_family_mismatch

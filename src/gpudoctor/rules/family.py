@@ -9,9 +9,10 @@ import msgspec
 
 from gpudoctor.matrix.claims import HasGpuCode, PairsWith
 from gpudoctor.matrix.index import Matrix, holds, matches_version
+from gpudoctor.model.environment import Build, Distribution
 from gpudoctor.model.fact import Absent, Present, Unknown, value_of
 from gpudoctor.model.finding import Evaluation, Evidence, Fix, NotApplicable, Open, Pass, Subject
-from gpudoctor.model.snapshot import Build, Distribution, Snapshot
+from gpudoctor.model.snapshot import Snapshot
 from gpudoctor.rules.base import Rule
 from gpudoctor.rules.gpu_code import platform_of
 from gpudoctor.rules.pages import packages as pages

@@ -11,9 +11,11 @@ import msgspec
 from gpudoctor.matrix.claims import HasGpuCode
 from gpudoctor.matrix.index import Matrix, matches_version
 from gpudoctor.matrix.types import Fact as MatrixFact
+from gpudoctor.model.environment import Build
 from gpudoctor.model.fact import Present, value_of
 from gpudoctor.model.finding import Fix
-from gpudoctor.model.snapshot import Build, Gpu, Snapshot
+from gpudoctor.model.machine import Gpu
+from gpudoctor.model.snapshot import Snapshot
 from gpudoctor.rules.devices import driver_serves, is_tegra, visible_gpus
 from gpudoctor.rules.reading import consumer_version, is_installed, listed, numbers
 from gpudoctor.rules.remedies import pip_command

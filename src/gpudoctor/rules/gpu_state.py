@@ -7,7 +7,8 @@ import re
 from gpudoctor.matrix.index import Matrix
 from gpudoctor.model.fact import Absent, Present, Unknown, value_of
 from gpudoctor.model.finding import Evaluation, Fail, Fix, NotApplicable, Open, Pass, Subject
-from gpudoctor.model.snapshot import DriverFile, Fabric, Gpu, Snapshot
+from gpudoctor.model.machine import DriverFile, Fabric, Gpu
+from gpudoctor.model.snapshot import Snapshot
 from gpudoctor.rules.base import Rule
 from gpudoctor.rules.devices import gpu_name
 from gpudoctor.rules.driver import DRIVER, is_compat

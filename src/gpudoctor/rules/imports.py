@@ -9,7 +9,8 @@ from collections.abc import Callable
 from gpudoctor.matrix.index import Matrix
 from gpudoctor.model.fact import value_of
 from gpudoctor.model.finding import Evaluation, Evidence, Fix, Level, NotApplicable, Open, Pass
-from gpudoctor.model.snapshot import ImportFault, Snapshot
+from gpudoctor.model.loading import ImportFault
+from gpudoctor.model.snapshot import Snapshot
 from gpudoctor.rules.base import Rule
 from gpudoctor.rules.libraries import condensed, no_loader
 from gpudoctor.rules.pages import imports as pages

@@ -6,9 +6,11 @@ import posixpath
 import re
 
 from gpudoctor.matrix.index import Matrix, stem_of
+from gpudoctor.model.environment import Distribution
 from gpudoctor.model.fact import Absent, value_of
 from gpudoctor.model.finding import Evaluation, Evidence, Fix, NotApplicable, Open, Pass
-from gpudoctor.model.snapshot import Distribution, Resolution, SearchStep, Snapshot
+from gpudoctor.model.loading import Resolution, SearchStep
+from gpudoctor.model.snapshot import Snapshot
 from gpudoctor.rules.base import Rule
 from gpudoctor.rules.misses import (
     Group,

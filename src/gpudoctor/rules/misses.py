@@ -13,7 +13,8 @@ from gpudoctor.matrix.index import Matrix, matches_version
 from gpudoctor.matrix.types import Family
 from gpudoctor.model.fact import Present, value_of
 from gpudoctor.model.finding import Level
-from gpudoctor.model.snapshot import Library, Resolution, Scenario, Snapshot
+from gpudoctor.model.loading import Library, Resolution, Scenario
+from gpudoctor.model.snapshot import Snapshot
 from gpudoctor.rules.origins import other_cuda_of
 from gpudoctor.rules.reading import (
     TORCH_FIRST,

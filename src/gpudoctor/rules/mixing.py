@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from gpudoctor.matrix.index import Matrix, stem_of
 from gpudoctor.model.fact import value_of
 from gpudoctor.model.finding import Evaluation, Evidence, Fix, NotApplicable, Open, Pass
-from gpudoctor.model.snapshot import Resolution, Snapshot
+from gpudoctor.model.loading import Resolution
+from gpudoctor.model.snapshot import Snapshot
 from gpudoctor.rules.base import Rule
 from gpudoctor.rules.libraries import (
     after_torch,

@@ -11,7 +11,8 @@ from gpudoctor.matrix.index import Matrix
 from gpudoctor.matrix.types import Fact as MatrixFact
 from gpudoctor.model.fact import Present, Unknown, value_of
 from gpudoctor.model.finding import Evaluation, Evidence, Fail, Fix, Level, NotApplicable, Open, Pass, Subject
-from gpudoctor.model.snapshot import Gpu, PlannedModel, Snapshot
+from gpudoctor.model.machine import Gpu, PlannedModel
+from gpudoctor.model.snapshot import Snapshot
 from gpudoctor.rules.base import Rule
 from gpudoctor.rules.devices import Device, described, distinct_gpus, gpu_name, no_gpu_answer, no_gpu_reason, selection
 from gpudoctor.rules.gpu_code import platform_of

@@ -8,7 +8,8 @@ import re
 from gpudoctor.matrix.claims import NeedsLibrary
 from gpudoctor.matrix.index import Matrix
 from gpudoctor.model.fact import Present, value_of
-from gpudoctor.model.snapshot import Library, Resolution, Toolkit
+from gpudoctor.model.loading import Library, Resolution
+from gpudoctor.model.machine import Toolkit
 from gpudoctor.rules.reading import Stock, consumer_version, items_of, major_of, numbers, plain_name
 
 _SUFFIX = re.compile(r"-cu(\d+)$")

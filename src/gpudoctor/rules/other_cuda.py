@@ -9,7 +9,8 @@ import msgspec
 from gpudoctor.matrix.index import Matrix
 from gpudoctor.model.fact import value_of
 from gpudoctor.model.finding import Evaluation, Fail, Fix, Level, NotApplicable, Open, Pass
-from gpudoctor.model.snapshot import Library, Resolution, Snapshot
+from gpudoctor.model.loading import Library, Resolution
+from gpudoctor.model.snapshot import Snapshot
 from gpudoctor.rules.base import Rule
 from gpudoctor.rules.devices import driver_serves
 from gpudoctor.rules.libraries import no_loader

@@ -7,9 +7,12 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol, TypeVar
 
 from gpudoctor.matrix.index import Matrix
+from gpudoctor.model.environment import Build, Distribution, SharedFiles
 from gpudoctor.model.fact import Absent, Fact, Present, Unknown, value_of
 from gpudoctor.model.finding import Evidence, NotApplicable, Open, Subject
-from gpudoctor.model.snapshot import Build, Distribution, Resolution, SharedFiles, Snapshot, Toolkit
+from gpudoctor.model.loading import Resolution
+from gpudoctor.model.machine import Toolkit
+from gpudoctor.model.snapshot import Snapshot
 
 T = TypeVar("T")
 

@@ -11,9 +11,11 @@ from gpudoctor.loader.search import inexpressible
 from gpudoctor.matrix.claims import Conflicts, NeedsLibrary
 from gpudoctor.matrix.index import Matrix, matches_version
 from gpudoctor.matrix.types import Provider
+from gpudoctor.model.environment import Distribution, Interpreter
 from gpudoctor.model.fact import Present, value_of
 from gpudoctor.model.finding import Applicability, Fix
-from gpudoctor.model.snapshot import Distribution, Interpreter, Resolution, Snapshot
+from gpudoctor.model.loading import Resolution
+from gpudoctor.model.snapshot import Snapshot
 from gpudoctor.rules.misses import Group, Miss, late_misses, tidy_path, unreached_folders
 from gpudoctor.rules.origins import cuda_major, other_cuda_of
 from gpudoctor.rules.reading import consumer_version, is_installed, listed, major_of, numbers, plain_name, unique

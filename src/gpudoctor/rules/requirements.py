@@ -9,9 +9,10 @@ import msgspec
 
 from gpudoctor.matrix.claims import Requires
 from gpudoctor.matrix.index import Matrix, matches_version
+from gpudoctor.model.environment import Distribution, Interpreter
 from gpudoctor.model.fact import Unknown, value_of
 from gpudoctor.model.finding import Evaluation, Fix, Level, NotApplicable, Open, Pass, Subject
-from gpudoctor.model.snapshot import Distribution, Interpreter, Snapshot
+from gpudoctor.model.snapshot import Snapshot
 from gpudoctor.rules.base import Rule
 from gpudoctor.rules.family import torch_family_mismatch
 from gpudoctor.rules.gpu_code import platform_of

@@ -6,9 +6,11 @@ import posixpath
 import re
 
 from gpudoctor.matrix.index import Matrix
+from gpudoctor.model.environment import SearchElement
 from gpudoctor.model.fact import Present, Unknown, value_of
 from gpudoctor.model.finding import Evaluation, Fix, Level, NotApplicable, Open, Pass, Subject
-from gpudoctor.model.snapshot import Resolution, SearchElement, Snapshot
+from gpudoctor.model.loading import Resolution
+from gpudoctor.model.snapshot import Snapshot
 from gpudoctor.rules.base import Rule
 from gpudoctor.rules.misses import deciding_rows, library_groups
 from gpudoctor.rules.pages import environment as pages

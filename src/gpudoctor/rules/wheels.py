@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from gpudoctor.matrix.claims import Conflicts
 from gpudoctor.matrix.index import Matrix, matches_version
 from gpudoctor.matrix.types import Fact as MatrixFact
+from gpudoctor.model.environment import Build, Distribution
 from gpudoctor.model.fact import Fact, Present, Unknown, value_of
 from gpudoctor.model.finding import Evaluation, Fix, Level, NotApplicable, Open, Pass, Subject
-from gpudoctor.model.snapshot import Build, Distribution, Snapshot
+from gpudoctor.model.snapshot import Snapshot
 from gpudoctor.rules.base import Rule
 from gpudoctor.rules.gpu_code import torch_build
 from gpudoctor.rules.pages import environment as pages

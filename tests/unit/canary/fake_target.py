@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gpudoctor.loader.target import Target
-from gpudoctor.model.snapshot import Resolution
+from gpudoctor.model.loading import Resolution
 
 SOURCE = Path(__file__).with_name("fake_ctranslate2.c")
 _INIT = """\

@@ -6,7 +6,7 @@ from gpudoctor.canary.compare import compare
 from gpudoctor.canary.listing import STEP
 from gpudoctor.matrix.load import load_matrix
 from gpudoctor.model.canary import CanaryStep
-from gpudoctor.model.snapshot import Resolution
+from gpudoctor.model.loading import Resolution
 from gpudoctor.system.real import RealSystem
 from unit.rules.builders import CUDNN, answer
 

@@ -14,7 +14,7 @@ from gpudoctor.canary.excuse import without_driver
 from gpudoctor.canary.steps import Plan, ctranslate2_stage
 from gpudoctor.matrix.load import load_matrix
 from gpudoctor.model.canary import CanaryStep
-from gpudoctor.model.snapshot import Resolution
+from gpudoctor.model.loading import Resolution
 from gpudoctor.system.protocol import ChildResult
 from gpudoctor.system.real import RealSystem
 from unit.canary.fake_target import predicted

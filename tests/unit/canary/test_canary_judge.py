@@ -11,8 +11,9 @@ from gpudoctor.canary.answer import dotted
 from gpudoctor.canary.judge import CANARY_RULES, apply_canary
 from gpudoctor.matrix.load import load_matrix
 from gpudoctor.model.canary import CanaryCall, CanaryReport, CanaryStep, CanaryVersion, Disagreement
+from gpudoctor.model.environment import Variable
 from gpudoctor.model.finding import Finding, NotApplicable
-from gpudoctor.model.snapshot import Snapshot, Variable
+from gpudoctor.model.snapshot import Snapshot
 from gpudoctor.rules.engine import judge
 from unit.rules.builders import (
     CUBLAS,

@@ -17,7 +17,7 @@ from gpudoctor.loader.target import Target
 from gpudoctor.matrix.load import load_matrix
 from gpudoctor.model.canary import CanaryReport, CanaryStep
 from gpudoctor.model.fact import Fact, Present, Unknown
-from gpudoctor.model.snapshot import Resolution
+from gpudoctor.model.loading import Resolution
 from gpudoctor.system.memory import MemorySystem
 from gpudoctor.system.real import RealSystem
 from unit.canary.fake_target import FakeTarget, build, compile_library, predicted

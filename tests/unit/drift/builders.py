@@ -6,25 +6,12 @@ from collections.abc import Mapping
 
 import msgspec
 
+from gpudoctor.model.environment import Build, Distribution, Interpreter, SearchElement
 from gpudoctor.model.fact import Absent, Fact, Present, Unknown
 from gpudoctor.model.finding import Fail, Finding, Open
-from gpudoctor.model.snapshot import (
-    SNAPSHOT_SCHEMA_VERSION,
-    Build,
-    Distribution,
-    Driver,
-    ElfFacts,
-    FoundVia,
-    Gpu,
-    Host,
-    Interpreter,
-    Library,
-    Resolution,
-    Scenario,
-    SearchElement,
-    Snapshot,
-    Toolkit,
-)
+from gpudoctor.model.loading import ElfFacts, FoundVia, Library, Resolution, Scenario
+from gpudoctor.model.machine import Driver, Gpu, Host, Toolkit
+from gpudoctor.model.snapshot import SNAPSHOT_SCHEMA_VERSION, Snapshot
 
 HOME = "/home/alice/speech"
 PACKAGES: Mapping[str, str] = {

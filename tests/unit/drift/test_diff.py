@@ -9,8 +9,9 @@ from gpudoctor.drift.lock import dump_lock, parse_lock
 from gpudoctor.drift.record import build_lock
 from gpudoctor.matrix.load import load_matrix
 from gpudoctor.model.diff import DiffDocument, DiffSide
+from gpudoctor.model.environment import Variable
 from gpudoctor.model.fact import Present, Unknown
-from gpudoctor.model.snapshot import Snapshot, Variable
+from gpudoctor.model.snapshot import Snapshot
 from gpudoctor.report.canvas import Canvas
 from gpudoctor.report.diff import render_diff, render_diff_markdown
 from unit.drift.builders import PACKAGES, change, environment, interpreter

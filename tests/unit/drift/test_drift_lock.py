@@ -18,9 +18,10 @@ from gpudoctor.drift.lock import (
     parse_lock,
 )
 from gpudoctor.drift.record import build_lock
+from gpudoctor.model.environment import Distribution
 from gpudoctor.model.errors import InputFileError
 from gpudoctor.model.fact import Present, Unknown
-from gpudoctor.model.snapshot import Distribution, Gpu, Toolkit
+from gpudoctor.model.machine import Gpu, Toolkit
 from gpudoctor.probes.redact import redact
 from unit.drift.builders import HOME, change, distributions, environment, interpreter, library, resolution, site
 

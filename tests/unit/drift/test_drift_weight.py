@@ -13,7 +13,8 @@ from gpudoctor.matrix.load import load_matrix
 from gpudoctor.model.errors import InputFileError
 from gpudoctor.model.fact import Absent, Fact, Present, Unknown
 from gpudoctor.model.finding import Finding
-from gpudoctor.model.snapshot import Gpu, Snapshot
+from gpudoctor.model.machine import Gpu
+from gpudoctor.model.snapshot import Snapshot
 from gpudoctor.rules.engine import judge
 from unit.drift.builders import PACKAGES, environment, open_reasons
 from unit.rules import builders as b

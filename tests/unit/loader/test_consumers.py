@@ -13,7 +13,7 @@ from gpudoctor.loader.lookup import find_libraries
 from gpudoctor.loader.target import LoaderAnswer, Target
 from gpudoctor.matrix.load import load_matrix
 from gpudoctor.model.errors import UsageError
-from gpudoctor.model.snapshot import Resolution
+from gpudoctor.model.loading import Resolution
 from gpudoctor.system.real import RealSystem
 from support.trees import Workshop
 

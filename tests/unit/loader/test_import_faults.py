@@ -17,7 +17,7 @@ from gpudoctor.loader.elftypes import ElfObject
 from gpudoctor.loader.stack import refuses_executable_stack
 from gpudoctor.loader.target import LoaderAnswer, Target
 from gpudoctor.matrix.load import load_matrix
-from gpudoctor.model.snapshot import ImportFault
+from gpudoctor.model.loading import ImportFault
 from gpudoctor.system.protocol import CannotLook, RandomReader
 from gpudoctor.system.real import RealSystem
 

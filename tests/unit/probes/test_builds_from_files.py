@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from gpudoctor.model.environment import Build, SharedFiles
 from gpudoctor.model.fact import Absent, Present, Unknown
-from gpudoctor.model.snapshot import Build, SharedFiles
 from gpudoctor.probes.builds import probe_builds
 from gpudoctor.probes.distributions import probe_distributions
 from gpudoctor.probes.gpu_code import has_gpu_code, read_architectures

@@ -7,7 +7,7 @@ import pytest
 
 from fakehw.build import FakeDriver, build
 from gpudoctor.model.fact import Present, Unknown
-from gpudoctor.model.snapshot import CudaDriverProbe
+from gpudoctor.model.machine import CudaDriverProbe
 from gpudoctor.probes.cuda_driver import CudaAnswer, cuda_not_asked, finish_cuda, start_cuda
 from gpudoctor.system.memory import MemorySystem
 from gpudoctor.system.protocol import ChildResult

@@ -7,7 +7,7 @@ import pytest
 from fakehw.build import build
 from gpudoctor.model.errors import UsageError
 from gpudoctor.model.fact import Absent, Fact, Present, Unknown
-from gpudoctor.model.snapshot import CudaDriverProbe, DriverFile
+from gpudoctor.model.machine import CudaDriverProbe, DriverFile
 from gpudoctor.probes.driver import (
     PROC_VERSION,
     SYS_VERSION,

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from gpudoctor.model.fact import Absent, Present, Unknown
-from gpudoctor.model.snapshot import Libc
+from gpudoctor.model.machine import Libc
 from gpudoctor.probes.host import probe_host, probe_libc
 from gpudoctor.system.memory import MemorySystem
 from gpudoctor.system.real import RealSystem

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from gpudoctor.model.environment import Interpreter
 from gpudoctor.model.fact import Absent, Present, Unknown
-from gpudoctor.model.snapshot import Interpreter
 from gpudoctor.probes.interpreter import probe_interpreter
 from gpudoctor.system.real import RealSystem
 from support.envtrees import OtherSystem, dist_info, installation, venv, write

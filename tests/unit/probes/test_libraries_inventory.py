@@ -4,7 +4,8 @@ from pathlib import Path
 
 from gpudoctor.matrix.load import load_matrix
 from gpudoctor.model.fact import Absent, Present, Unknown
-from gpudoctor.model.snapshot import ElfFacts, Library, Resolution, Toolkit
+from gpudoctor.model.loading import ElfFacts, Library, Resolution
+from gpudoctor.model.machine import Toolkit
 from gpudoctor.probes.distributions import probe_distributions
 from gpudoctor.probes.libraries import probe_libraries
 from gpudoctor.probes.record import recorded_size

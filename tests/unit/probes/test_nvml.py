@@ -11,7 +11,7 @@ import pytest
 from fakehw.build import FakeDriver, build
 from fakehw.unprivileged import UnprivilegedSystem
 from gpudoctor.model.fact import Absent, Present, Unknown
-from gpudoctor.model.snapshot import Fabric, Gpu, MigDevice, NvmlError
+from gpudoctor.model.machine import Fabric, Gpu, MigDevice, NvmlError
 from gpudoctor.probes.nvml import NvmlAnswer, finish_nvml, nvml_not_asked, start_nvml
 from gpudoctor.system import children
 from gpudoctor.system.memory import MemorySystem

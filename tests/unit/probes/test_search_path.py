@@ -9,7 +9,7 @@ import pytest
 
 from gpudoctor.matrix.index import Matrix
 from gpudoctor.matrix.types import Family, MatrixData
-from gpudoctor.model.snapshot import SearchElement
+from gpudoctor.model.environment import SearchElement
 from gpudoctor.probes.search_path import MAX_LIBRARIES, probe_search_path
 from gpudoctor.system.memory import MemorySystem
 from gpudoctor.system.real import RealSystem

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from gpudoctor.matrix.load import load_matrix
+from gpudoctor.model.environment import SharedFiles
 from gpudoctor.model.fact import Present, Unknown
-from gpudoctor.model.snapshot import SharedFiles
 from gpudoctor.probes.distributions import probe_distributions
 from gpudoctor.probes.shared_files import probe_shared_files
 from gpudoctor.system.real import RealSystem

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from gpudoctor.model.fact import Absent, Present, Unknown
-from gpudoctor.model.snapshot import Toolkit
+from gpudoctor.model.machine import Toolkit
 from gpudoctor.probes.toolkits import probe_toolkits
 from gpudoctor.system.memory import MemorySystem
 from gpudoctor.system.real import RealSystem

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gpudoctor.model.environment import Variable
 from gpudoctor.model.errors import InputFileError, UsageError
-from gpudoctor.model.snapshot import Variable
 from gpudoctor.probes.variables import (
     is_allowed,
     judged_environment,

@@ -12,27 +12,11 @@ from typing import Any
 
 import msgspec
 
+from gpudoctor.model.environment import Build, Distribution, Interpreter, SearchElement, SharedFiles, Variable
 from gpudoctor.model.fact import Absent, Present, Unknown
-from gpudoctor.model.snapshot import (
-    Build,
-    CudaDriverProbe,
-    Distribution,
-    Driver,
-    DriverFile,
-    ElfFacts,
-    Gpu,
-    Host,
-    Interpreter,
-    Libc,
-    Library,
-    NvmlError,
-    Resolution,
-    SearchElement,
-    SearchStep,
-    SharedFiles,
-    Snapshot,
-    Variable,
-)
+from gpudoctor.model.loading import ElfFacts, Library, Resolution, SearchStep
+from gpudoctor.model.machine import CudaDriverProbe, Driver, DriverFile, Gpu, Host, Libc, NvmlError
+from gpudoctor.model.snapshot import Snapshot
 
 VENV = "/srv/app/.venv"
 SITE = f"{VENV}/lib/python3.11/site-packages"

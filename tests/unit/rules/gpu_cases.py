@@ -4,18 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from gpudoctor.model.environment import Variable
 from gpudoctor.model.fact import Absent, Fact, Present, Unknown
-from gpudoctor.model.snapshot import (
-    ContainerEngine,
-    CudaDriverProbe,
-    Driver,
-    Fabric,
-    Gpu,
-    MigDevice,
-    PlannedModel,
-    Snapshot,
-    Variable,
-)
+from gpudoctor.model.machine import ContainerEngine, CudaDriverProbe, Driver, Fabric, Gpu, MigDevice, PlannedModel
+from gpudoctor.model.snapshot import Snapshot
 from unit.rules.builders import (
     ABSENT,
     BLIND,

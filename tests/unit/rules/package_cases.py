@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from gpudoctor.model.fact import Absent, Present, Unknown
-from gpudoctor.model.snapshot import ImportFault, Snapshot
+from gpudoctor.model.loading import ImportFault
+from gpudoctor.model.snapshot import Snapshot
 from unit.rules.builders import (
     BLIND,
     CU13,

@@ -13,8 +13,10 @@ import msgspec
 import pytest
 
 from gpudoctor.matrix.load import load_matrix
+from gpudoctor.model.environment import Variable
 from gpudoctor.model.fact import Absent, Present, Unknown
-from gpudoctor.model.snapshot import ContainerEngine, Libc, Snapshot, Toolkit, Variable
+from gpudoctor.model.machine import ContainerEngine, Libc, Toolkit
+from gpudoctor.model.snapshot import Snapshot
 from gpudoctor.rules.engine import judge
 from unit.rules.builders import (
     CUBLAS,

@@ -6,7 +6,8 @@ import pytest
 
 from gpudoctor.matrix.load import load_matrix
 from gpudoctor.model.fact import Absent, Present, Unknown
-from gpudoctor.model.snapshot import Libc, NvmlError, ProbeReport, Snapshot
+from gpudoctor.model.machine import Libc, NvmlError
+from gpudoctor.model.snapshot import ProbeReport, Snapshot
 from gpudoctor.rules.registry import RULES, find_rule
 from unit.rules.builders import (
     BLIND,

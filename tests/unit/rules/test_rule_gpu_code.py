@@ -6,9 +6,11 @@ import pytest
 
 from gpudoctor.matrix.index import Matrix
 from gpudoctor.matrix.load import load_matrix
+from gpudoctor.model.environment import Variable
 from gpudoctor.model.fact import Present, Unknown
 from gpudoctor.model.finding import Finding
-from gpudoctor.model.snapshot import Gpu, Snapshot, Variable
+from gpudoctor.model.machine import Gpu
+from gpudoctor.model.snapshot import Snapshot
 from gpudoctor.rules.engine import judge
 from gpudoctor.rules.gpu_code import Code, way_of
 from unit.rules.builders import (

@@ -6,7 +6,8 @@ import pytest
 
 from gpudoctor.matrix.load import load_matrix
 from gpudoctor.model.fact import Absent, Present, Unknown
-from gpudoctor.model.snapshot import CudaDriverProbe, Fabric, Snapshot
+from gpudoctor.model.machine import CudaDriverProbe, Fabric
+from gpudoctor.model.snapshot import Snapshot
 from gpudoctor.rules.engine import judge
 from unit.rules.builders import ABSENT, BLIND, cuda_says, driver, driver_file, gpu, host, machine, refusing, replace
 from unit.rules.gpu_cases import DOCKER, H100, IN_PROGRESS, compat, engine, fabric

@@ -7,7 +7,8 @@ import pytest
 from gpudoctor.matrix.load import load_matrix
 from gpudoctor.model.fact import Absent, Present, Unknown
 from gpudoctor.model.finding import Finding
-from gpudoctor.model.snapshot import Library, Resolution, SearchStep, Snapshot
+from gpudoctor.model.loading import Library, Resolution, SearchStep
+from gpudoctor.model.snapshot import Snapshot
 from gpudoctor.rules.engine import Verdict, judge
 from gpudoctor.rules.libraries import condensed
 from unit.rules.builders import (

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 from gpudoctor.matrix.load import load_matrix
+from gpudoctor.model.environment import Variable
 from gpudoctor.model.fact import Absent, Present, Unknown
 from gpudoctor.model.finding import Finding
-from gpudoctor.model.snapshot import NvmlError, Snapshot, Variable
+from gpudoctor.model.machine import NvmlError
+from gpudoctor.model.snapshot import Snapshot
 from gpudoctor.rules.engine import judge
 from unit.rules.builders import (
     CUBLAS,

@@ -8,7 +8,8 @@ from gpudoctor.matrix.load import load_matrix
 from gpudoctor.model.errors import UsageError
 from gpudoctor.model.fact import Present
 from gpudoctor.model.finding import Finding
-from gpudoctor.model.snapshot import Gpu, PlannedModel, Snapshot
+from gpudoctor.model.machine import Gpu, PlannedModel
+from gpudoctor.model.snapshot import Snapshot
 from gpudoctor.probes.planned import parse_models
 from gpudoctor.rules.engine import judge
 from unit.rules.builders import ctranslate2, installed, replace, with_, without_gpu

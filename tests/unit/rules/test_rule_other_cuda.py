@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from gpudoctor.matrix.load import load_matrix
 from gpudoctor.model.fact import Present
-from gpudoctor.model.snapshot import Snapshot, Toolkit
+from gpudoctor.model.machine import Toolkit
+from gpudoctor.model.snapshot import Snapshot
 from gpudoctor.rules.engine import judge
 from unit.rules.builders import (
     CU13,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from gpudoctor.matrix.load import load_matrix
+from gpudoctor.model.environment import Variable
 from gpudoctor.model.fact import Absent
-from gpudoctor.model.snapshot import Snapshot, Variable
+from gpudoctor.model.snapshot import Snapshot
 from gpudoctor.rules.engine import judge
 from unit.rules.builders import cuda_says, machine, no_driver, replace, without_gpu
 from unit.rules.gpu_cases import RTX_3090_PAIR, RTX_4090, SLICED, on, uuid, visible

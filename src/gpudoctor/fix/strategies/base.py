@@ -14,8 +14,10 @@ from gpudoctor.fix.settings import Settings
 from gpudoctor.fix.types import Action, FolderBefore, Litter, StrategyName, WriteFile
 from gpudoctor.loader.target import LoaderAnswer, Target
 from gpudoctor.matrix.index import Matrix
+from gpudoctor.model.environment import Interpreter
 from gpudoctor.model.finding import Applicability
-from gpudoctor.model.snapshot import Interpreter, Resolution, Snapshot
+from gpudoctor.model.loading import Resolution
+from gpudoctor.model.snapshot import Snapshot
 from gpudoctor.system.changes import CannotChange, FileState, FolderState, Nothing
 from gpudoctor.system.protocol import ReadSystem
 

@@ -6,7 +6,7 @@ import posixpath
 from collections.abc import Iterable
 
 from gpudoctor.fix.strategies.base import Situation
-from gpudoctor.model.snapshot import ElfFacts
+from gpudoctor.model.loading import ElfFacts
 from gpudoctor.system.overlay import own_name
 
 

@@ -17,7 +17,7 @@ from gpudoctor.fix.strategies.closure import missing_libraries
 from gpudoctor.fix.types import Litter
 from gpudoctor.loader.preload_hook import HOOK_FILE, PTH_FILE, PTH_TEXT, read_hook, render_hook
 from gpudoctor.loader.target import Preload, Target
-from gpudoctor.model.snapshot import Interpreter
+from gpudoctor.model.environment import Interpreter
 from gpudoctor.probes.layout import find_layout
 from gpudoctor.probes.site_paths import site_folders
 from gpudoctor.system.protocol import CannotLook, NotThere

@@ -13,7 +13,7 @@ from gpudoctor.fix.refusals import Refusal
 from gpudoctor.fix.strategies.base import Proposal, Situation, outside, refused
 from gpudoctor.fix.strategies.closure import missing_libraries
 from gpudoctor.fix.types import MakeLink
-from gpudoctor.model.snapshot import Resolution
+from gpudoctor.model.loading import Resolution
 from gpudoctor.system.changes import CannotChange, LinkState, Nothing
 from gpudoctor.system.overlay import LinkedSystem
 from gpudoctor.system.protocol import CannotLook, NotThere
