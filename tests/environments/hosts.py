@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 
 from environments.expectation import render_expected
+from environments.layouts import LAYOUTS, Layout, Place, lay_out
 from environments.staged import LIBRARIES, StagedSystem, driver_files
 from fakehw.build import FakeDriver, build
 from gpudoctor.matrix.load import load_matrix
@@ -23,6 +24,8 @@ from gpudoctor.model.snapshot import Snapshot
 from gpudoctor.probes.planned import parse_models
 from gpudoctor.probes.take import SnapshotRequest, take_snapshot
 from gpudoctor.rules.engine import judge
+from gpudoctor.system.overlay import RenamedSystem
+from gpudoctor.system.real import RealSystem
 from support.wheels import wheel_env
 
 HERE = Path(__file__).parent
@@ -76,6 +79,8 @@ class HostSpec(msgspec.Struct, frozen=True, kw_only=True):
         libcuda: Folder of the driver's libraries; None where the host has none.
         models: As with `--model`.
         toolkits: CUDA toolkits under /usr/local, by version: each has the CUDA runtime of a wheel environment.
+        layout: What the wheels lie in: the virtual environment that they were installed into, or a layout that
+            tests/environments/layouts.py makes around them.
     """
 
     story: str
@@ -90,6 +95,7 @@ class HostSpec(msgspec.Struct, frozen=True, kw_only=True):
     libcuda: str | None = LIBRARIES
     models: tuple[str, ...] = ()
     toolkits: Mapping[str, str] = {}
+    layout: Layout = "venv"
 
 
 _DOCKER = {"/.dockerenv": b""}
@@ -110,6 +116,36 @@ HOSTS: dict[str, HostSpec] = {
         driver="560.35.03",
         variables={"LD_LIBRARY_PATH": CUBLAS},
         models=("large-v3:float16",),
+    ),
+    "host-conda-rtx-4090-ok": HostSpec(
+        story="A conda environment with ctranslate2 4.8.5 and cuBLAS 12 by pip, whose activate.d sets LD_LIBRARY_PATH.",
+        env="ct2-485-cublas12",
+        cards=(RTX_4090,),
+        driver="560.35.03",
+        variables={"LD_LIBRARY_PATH": CUBLAS},
+        layout="conda",
+    ),
+    "host-uv-run-with-rtx-3090": HostSpec(
+        story="A project's environment under `uv run --with`: an overlay, whose wheels nothing lets the loader find.",
+        env="ct2-460-cudnn91",
+        cards=(RTX_3090,),
+        driver="550.54.15",
+        layout="uv-overlay",
+    ),
+    "host-system-python-a10g-ok": HostSpec(
+        story="Debian's own Python, into which pip put ctranslate2 4.8.5 and cuBLAS 12; LD_LIBRARY_PATH names cuBLAS.",
+        env="ct2-485-cublas12",
+        cards=(A10G,),
+        driver="550.90.07",
+        variables={"LD_LIBRARY_PATH": "/usr/local/lib/python3.11/dist-packages/nvidia/cublas/lib"},
+        layout="system",
+    ),
+    "host-system-python-t4": HostSpec(
+        story="The same without LD_LIBRARY_PATH.",
+        env="ct2-485-cublas12",
+        cards=(T4,),
+        driver="550.90.07",
+        layout="system",
     ),
     "host-rtx-5090-torch-2110-ok": HostSpec(
         story="An RTX 5090 with wheels of its own time: torch 2.11.0 for CUDA 13, ctranslate2 4.8.5 with cuBLAS 12.",
@@ -463,17 +499,17 @@ def record(spec: HostSpec) -> Snapshot:
     """Stage a host, take its snapshot, and replace the recording machine's own folders."""
     env = wheel_env(spec.env)
     matrix = load_matrix()
-    with tempfile.TemporaryDirectory(prefix="gpudoctor-host-") as folder:
+    with tempfile.TemporaryDirectory(prefix="gpudoctor-host-") as folder, lay_out(spec.layout, env, folder) as place:
         driver = build(Path(folder) / "driver", nvml_release=spec.driver, cuda_release=spec.driver)
         driver.settings(_settings(spec))
-        system = _staged(spec, driver, str(env))
-        assignments = tuple(f"{n}={v.format(env=env, others=env.parent)}" for n, v in spec.variables.items())
+        system = _staged(spec, driver, place)
+        assignments = tuple(f"{n}={v.format(env=place.root, others=env.parent)}" for n, v in spec.variables.items())
         request = SnapshotRequest(
-            python=str(env / "bin/python"), own_python=sys.executable, assignments=assignments, probe_timeout_s=60
+            python=place.python, own_python=sys.executable, assignments=assignments, probe_timeout_s=60
         )
         taken = take_snapshot(system, matrix, request)
     taken = msgspec.structs.replace(taken, models=parse_models(matrix, spec.models))
-    return msgspec.structs.replace(_relocated(taken, str(env.parent)), taken_at="2026-11-21T12:00:00Z")
+    return msgspec.structs.replace(_relocated(taken, str(env.parent), place.moved), taken_at="2026-11-21T12:00:00Z")
 
 
 def _settings(spec: HostSpec) -> str:
@@ -496,7 +532,7 @@ def _bus(index: int) -> str:
     return f"00000000:{index + 1:02X}:00.0"
 
 
-def _staged(spec: HostSpec, driver: FakeDriver, env: str) -> StagedSystem:
+def _staged(spec: HostSpec, driver: FakeDriver, place: Place) -> StagedSystem:
     files = {**spec.files, **_toolkits(spec)}
     links: dict[str, str] = {}
     wsl = "/dev/dxg" in (spec.nodes or ())
@@ -517,7 +553,8 @@ def _staged(spec: HostSpec, driver: FakeDriver, env: str) -> StagedSystem:
     files.setdefault("/proc/sys/kernel/osrelease", b"6.1.0-28-amd64\n")
     nodes = (*(f"/dev/nvidia{i}" for i in range(len(spec.cards))), *NODES) if spec.nodes is None else spec.nodes
     asked = driver if spec.libcuda is not None else None
-    return StagedSystem(files, links, nodes, {"HOME": "/home/user", "PATH": "/usr/bin:/bin"}, asked)
+    real = RenamedSystem(RealSystem(), place.names)
+    return StagedSystem(real, files, links, nodes, {"HOME": "/home/user", "PATH": "/usr/bin:/bin"}, asked)
 
 
 def _toolkits(spec: HostSpec) -> dict[str, bytes]:
@@ -530,11 +567,12 @@ def _toolkits(spec: HostSpec) -> dict[str, bytes]:
     return files
 
 
-def _relocated(taken: Snapshot, others: str) -> Snapshot:
+def _relocated(taken: Snapshot, others: str, moved: Mapping[str, str]) -> Snapshot:
     data = json.loads(msgspec.json.encode(taken))
     text = json.dumps(data, ensure_ascii=False)
     interpreter = data["interpreter"]["value"]
     places = (
+        *moved.items(),
         (interpreter["prefix"], "/srv/app/.venv"),
         (others, "/srv/other"),
         (interpreter["base_prefix"], "/opt/python"),
@@ -550,6 +588,7 @@ def origin_of(spec: HostSpec) -> str:
     return (
         f"{spec.story}\n\n"
         f"Libraries: recorded from the wheel environment {spec.env} (tests/support/wheels.py).\n"
+        f"{LAYOUTS[spec.layout]}"
         f"Driver {spec.driver} and {', '.join(c.name for c in spec.cards)}: the compiled libraries of tests/fakehw, "
         "asked through NVML and libcuda.\n"
         "Devices, device files and kernel module: staged (tests/environments/hosts.py).\n"

@@ -14,8 +14,7 @@ from typing import Literal
 from fakehw.build import SETTINGS_VARIABLE, FakeDriver
 from gpudoctor.model.errors import GpuDoctorError
 from gpudoctor.system.memory import MemorySystem
-from gpudoctor.system.protocol import Child, FileStat, NotThere, RandomReader
-from gpudoctor.system.real import RealSystem
+from gpudoctor.system.protocol import Child, FileStat, NotThere, RandomReader, ReadSystem
 
 LIBRARIES = "/usr/lib/x86_64-linux-gnu"
 # Marks of the machine that records, and what happens to be installed on it.
@@ -31,6 +30,7 @@ class StagedSystem:
 
     def __init__(
         self,
+        real: ReadSystem,
         files: Mapping[str, bytes],
         links: Mapping[str, str],
         nodes: Sequence[str],
@@ -40,13 +40,14 @@ class StagedSystem:
         """Stage a host.
 
         Args:
+            real: The real machine.
             files: Files that the real machine lacks, or has otherwise.
             links: Symbolic links.
             nodes: Device files.
             environ: Environment of the process that looks.
             driver: The driver that the children ask.
         """
-        self._real = RealSystem()
+        self._real = real
         self._staged = MemorySystem(files, links=links, fifos=nodes)
         self._paths = {*files, *links, *nodes}
         self._environ = dict(environ)

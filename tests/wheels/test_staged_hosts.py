@@ -13,7 +13,15 @@ from gpudoctor.model.snapshot import Snapshot
 
 pytestmark = pytest.mark.wheels
 HERE = Path(__file__).parents[1] / "environments"
-SAMPLE = ("host-h100-ok", "host-a100-mig-ok", "host-docker-lost-gpu", "host-rtx-3090-cuda-compat", "host-wsl2-ok")
+SAMPLE = (
+    "host-h100-ok",
+    "host-conda-rtx-4090-ok",
+    "host-uv-run-with-rtx-3090",
+    "host-a100-mig-ok",
+    "host-docker-lost-gpu",
+    "host-rtx-3090-cuda-compat",
+    "host-wsl2-ok",
+)
 
 
 @pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="recorded with Python 3.11")
