@@ -92,6 +92,14 @@ def test_validate(tmp_path: Path) -> None:
     assert done.stdout.endswith("ours.yaml: valid (1 fact)\n")
 
 
+def test_validate_without_a_file_checks_the_matrix_itself() -> None:
+    done = gpudoctor("matrix", "validate")
+    assert (done.returncode, done.stderr) == (0, "")
+    listed = gpudoctor("matrix", "list").stdout.splitlines()
+    assert "valid (" in done.stdout
+    assert int(done.stdout.partition("(")[2].split()[0]) <= len(listed)
+
+
 def test_validate_says_file_line_and_what_was_expected(tmp_path: Path) -> None:
     (tmp_path / "ours.yaml").write_text(FACT.replace('">=2"', "2"))
     done = gpudoctor("matrix", "validate", tmp_path / "ours.yaml")

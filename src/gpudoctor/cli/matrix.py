@@ -68,17 +68,22 @@ def show(
 
 @app.command("validate")
 def validate(
-    files: Annotated[list[str], typer.Argument(metavar="FILE…", help="YAML files for --matrix.")],
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[FILE]…", help="YAML files for --matrix. Default: the matrix of gpudoctor itself."),
+    ] = None,
 ) -> int:
     """Check files for --matrix: an error names the file, the line and what was expected, with exit status 2.
 
     Example: gpudoctor matrix validate our-facts.yaml
     """
-    from gpudoctor.matrix.load import validate_files
+    import posixpath
+
+    from gpudoctor.matrix.load import validate_files, validate_own
     from gpudoctor.report.matrix import render_validated
 
-    for file, content in validate_files(tuple(files)):
-        emit(render_validated(file, content), None)
+    for file, content in validate_files(tuple(files)) if files else (validate_own(),):
+        emit(render_validated(posixpath.normpath(file), content), None)
     return 0
 
 

@@ -66,6 +66,24 @@ def validate_files(paths: tuple[str, ...]) -> tuple[tuple[str, MatrixFile], ...]
     return tuple(valid)
 
 
+def validate_own() -> tuple[str, MatrixFile]:
+    """Check the matrix of the package by itself: every entry, and that no two facts disagree.
+
+    Returns:
+        Its name and version, and what it holds.
+
+    Raises:
+        InputFileError: It is wrong.
+    """
+    from gpudoctor.matrix.compile import compile_matrix
+    from gpudoctor.matrix.yamlfile import Lines
+
+    data = load_data()
+    content = MatrixFile(**{name: getattr(data, name) for name in data.__struct_fields__})
+    compile_matrix([(content, Lines(COMPILED_FILE))])
+    return f"gpudoctor's matrix {data.version}", content
+
+
 def _read(path: str) -> bytes:
     from pathlib import Path
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import posixpath
-
 import msgspec
 
 from gpudoctor.matrix.claims import HasGpuCode
@@ -85,7 +83,7 @@ def _inline(value: object) -> str:
 
 
 def render_validated(file: str, content: MatrixFile) -> str:
-    """Return one line that says what a valid file adds."""
+    """Return one line that says what a valid file, or the matrix itself, holds."""
     parts = {
         "fact": content.facts,
         "consumer": content.consumers,
@@ -98,7 +96,7 @@ def render_validated(file: str, content: MatrixFile) -> str:
         "table of releases": content.releases,
     }
     counts = ", ".join(_counted(len(entries), name) for name, entries in parts.items() if entries)
-    return f"{visible(posixpath.normpath(file))}: valid ({counts or 'empty'})\n"
+    return f"{visible(file)}: valid ({counts or 'empty'})\n"
 
 
 def _counted(count: int, name: str) -> str:
