@@ -25,6 +25,8 @@ _PREFIXES = tuple(
     )
 )
 _MOST_PREFIXES = 4
+# Mails, Markdown and text recognition lose the underscores of a status.
+_STATUS = re.compile(r"\b(?:CUBLAS|CUDNN|CUSPARSE|CUSOLVER) STATUS(?: [A-Z]{2,20}){1,5}")
 # {"log": "…\n", "stream": "stderr"} of Docker's json-file driver, and what structured loggers write.
 _JSON_TEXT = re.compile(r'"(?:log|message|msg|MESSAGE|text|event|error)"\s?:\s?"((?:[^"\\]|\\.){1,7000})"')
 _JSON_ESCAPE = re.compile(r'\\(?:u([0-9a-fA-F]{4})|(["\\/bfnrt]))')
@@ -47,7 +49,7 @@ def clean_line(raw: bytes, at: int = 0) -> str:
     text = raw.decode("utf-8", "replace").translate(_CONTROL)
     if text.lstrip().startswith("{") and '":' in text:
         text = _from_json(text)
-    return text
+    return _STATUS.sub(lambda match: match[0].replace(" ", "_"), text) if " STATUS " in text else text
 
 
 def strip_prefixes(text: str) -> str:

@@ -201,8 +201,10 @@ class Scanner:
         if anchors is None:
             found = iter((self._literals[word],))
         else:
-            around = self._buffer[max(0, start - self._around) : start + self._around]
-            found = (anchors[number] for _, number in anchors.starts(around.translate(None, b"\r\n")))
+            around = self._buffer[max(0, start - self._around) : start + self._around].replace(b"\r", b"")
+            # A terminal breaks a line within a word, a mail or a chat between two.
+            whole = b"\n".join((around.replace(b"\n", b""), around.replace(b"\n", b" ")))
+            found = (anchors[number] for _, number in anchors.starts(whole))
         return next((anchor for anchor in found if self._found[anchor] <= _ENOUGH), None)
 
     def _show_line(self, start: int) -> int:
