@@ -254,7 +254,7 @@ def _print(document: BenchDocument, save: str | None, form: BenchFormat, output:
     if form is BenchFormat.JSON:
         emit(render_document(document), output, encoding="utf-8")
     elif form is BenchFormat.MARKDOWN:
-        emit(render_bench_markdown(document), output)
+        emit(render_bench_markdown(document), output, encoding="utf-8")
     else:
         colored, width, ascii_only = rendering(color, output)
         emit(render_bench(document, colored=colored, width=width, ascii_only=ascii_only), output)
