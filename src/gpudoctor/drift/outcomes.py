@@ -27,25 +27,25 @@ def compare_outcomes(
         matrix: Which libraries a consumer works without, and which belong to the driver.
         consumers: Only these; empty for all.
     """
-    optional = _optional(matrix)
-    one, other = _by_case(left, matrix, optional), _by_case(right, matrix, optional)
+    one, other = _by_case(left, matrix), _by_case(right, matrix)
     cases = [c for c in sorted(one.keys() | other.keys()) if not consumers or c[0] in consumers]
     return tuple(_outcome(case, one.get(case), other.get(case)) for case in cases)
 
 
-def _optional(matrix: Matrix) -> frozenset[tuple[str, str]]:
+def _optional(lock: Lock, matrix: Matrix) -> frozenset[tuple[str, str]]:
+    """Return consumer and role of what speech models work without, in the locked release of each consumer."""
     return frozenset(
-        (fact.subject, opening.role)
-        for fact in matrix.data.facts
-        if isinstance(fact.claim, NeedsLibrary)
-        for opening in fact.claim.opens
+        (consumer, opening.role)
+        for consumer, package in lock.consumers.items()
+        for subject in {consumer, package}
+        for _, claim in matrix.facts(subject, NeedsLibrary, lock.distributions.version(package), lock.platform)
+        for opening in claim.opens
         if opening.optional
     )
 
 
-def _by_case(
-    lock: Lock, matrix: Matrix, optional: frozenset[tuple[str, str]]
-) -> Mapping[Case, tuple[LockedResolution, ...]]:
+def _by_case(lock: Lock, matrix: Matrix) -> Mapping[Case, tuple[LockedResolution, ...]]:
+    optional = _optional(lock, matrix)
     found: dict[Case, tuple[LockedResolution, ...]] = {}
     for row in lock.resolution:
         family = matrix.families.get(row.family)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gpudoctor.lint.commands import Word, read_command
-from gpudoctor.lint.shell import WATCHED, ShellReader, Variables, parser_for
+from gpudoctor.lint.shell import LONGEST_WORD, WATCHED, ShellReader, Variables, parser_for
 from gpudoctor.lint.start import read_start
 from gpudoctor.lint.types import LOADER_CONF, Image, Parts, Puzzle, PythonVersion, Reference, Setting
 from gpudoctor.model.finding import Location
@@ -263,21 +263,22 @@ def _below(node: Node) -> list[Node]:
 
 
 def expand(text: str, variables: dict[str, str]) -> tuple[str, bool]:
-    """Fill variables in as the builder does; those without a value stay as written.
+    """Fill variables in as the builder does; those without a value, or beyond all measure, stay as written.
 
     Returns:
         The text, and whether every variable had a value.
     """
-    known = True
+    known, room = True, LONGEST_WORD
 
     def value(match: re.Match[str]) -> str:
-        nonlocal known
+        nonlocal known, room
         name = match["braced"] or match["plain"]
         if match["sign"] == "+":
             return match["other"] if name in variables else ""
-        if name in variables:
+        if name in variables and len(variables[name]) <= room:
+            room -= len(variables[name])
             return variables[name]
-        if match["sign"] == "-":
+        if name not in variables and match["sign"] == "-":
             return str(match["other"])
         known = False
         return match[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
@@ -23,7 +24,7 @@ from gpudoctor.lint.rules import NOT_UNDERSTOOD, rules_by_id
 from gpudoctor.lint.scene import Scene
 from gpudoctor.lint.target import Target, with_files
 from gpudoctor.matrix.index import Matrix
-from gpudoctor.model.finding import Evaluation, Fail, Finding, Location, Open, OpenQuestion
+from gpudoctor.model.finding import Evaluation, Evidence, Fail, Finding, Location, Open, OpenQuestion
 from gpudoctor.rules.base import Rule
 from gpudoctor.rules.engine import Verdict, is_selected, sort_findings
 from gpudoctor.system.protocol import ReadSystem
@@ -45,6 +46,9 @@ _JUDGES: tuple[tuple[tuple[str, ...], Judge], ...] = (
     (("GPD561",), judge_links),
     ((NOT_UNDERSTOOD.id,), lambda scene, _rules: judge_puzzles(scene)),
 )
+
+# What stands before the host of a URL is a password or a token, but for git's own user name.
+_CREDENTIALS = re.compile(r"(?<=://)(?!git@)[^\s/@]{1,300}@")
 
 
 class LintResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,11 +100,11 @@ def lint_files(
         for rule_ids, answers in ask_rules(scene):
             for rule_id in rule_ids:
                 evaluations[rule_id] = (*evaluations.get(rule_id, ()), *answers)
-            for finding in (e.finding for e in answers if isinstance(e, Fail)):
+            for finding in (_without_credentials(e.finding) for e in answers if isinstance(e, Fail)):
                 # What two environments of one file share is said once, whatever else is around it.
                 findings.setdefault((finding.rule, finding.location, finding.message), finding)
             questions.update(
-                (OpenQuestion(rule=rule_ids[0], reason=e.reason), None) for e in answers if isinstance(e, Open)
+                (OpenQuestion(rule=rule_ids[0], reason=_masked(e.reason)), None) for e in answers if isinstance(e, Open)
             )
     kept = [f for f in findings.values() if is_selected(f, select, ignore)]
     open_questions = tuple(q for q in questions if _is_wanted(q.rule, select, ignore))
@@ -112,6 +116,16 @@ def lint_files(
     )
     files = tuple(dict.fromkeys(f for e in environments for f in e.files))
     return LintResult(verdict=verdict, files=files, python=pythons.pop() if len(pythons) == 1 else None)
+
+
+def _without_credentials(finding: Finding) -> Finding:
+    """Return a finding that a public log may hold: a private index's URL stays, and its password does not."""
+    observed = tuple(Evidence(label=e.label, value=_masked(e.value)) for e in finding.evidence)
+    return msgspec.structs.replace(finding, message=_masked(finding.message), evidence=observed)
+
+
+def _masked(text: str) -> str:
+    return _CREDENTIALS.sub("[masked]@", text)
 
 
 def make_scene(environment: Environment, matrix: Matrix, target: Target) -> Scene:

@@ -10,7 +10,7 @@ import re
 
 from gpudoctor.lint.commands import Word, read_command
 from gpudoctor.lint.requirements import Options, read_requirement
-from gpudoctor.lint.shell import WATCHED, ShellReader
+from gpudoctor.lint.shell import LONGEST_WORD, WATCHED, ShellReader
 from gpudoctor.lint.types import Image, Parts, Puzzle, PythonVersion, Reference, Setting
 from gpudoctor.model.errors import InputFileError
 from gpudoctor.model.finding import Location
@@ -19,6 +19,9 @@ _BASES = ("debian_slim", "from_registry", "from_dockerfile", "micromamba", "from
 _IMPORT = re.compile(r"^(import|from) modal\b", re.MULTILINE)
 _CALL = re.compile(rf"\bImage\s*\.\s*({'|'.join(_BASES)})\s*\(")
 _PIP = ("pip_install", "uv_pip_install")
+# Names that stand for other names: how deep, and how often in a file. Beyond that they repeat or contain themselves.
+_DEEPEST = 10
+_MOST_NAMES = 10_000
 
 
 def parse_modal(text: str, file: str) -> Parts:
@@ -65,6 +68,7 @@ class _Reader:
         self.constants = constants
         self.parts = Parts()
         self.found = False
+        self.names_left = _MOST_NAMES
 
     def call(self, call: ast.Call) -> None:
         assert isinstance(call.func, ast.Attribute)  # noqa: S101 - the caller chose them so
@@ -129,13 +133,13 @@ class _Reader:
                 # Image.env becomes ENV lines of a Dockerfile, which fill variables in.
                 self.parts.settings.append(Setting(place=place, name=name, value=text, raw=text))
 
-    def _texts(self, arguments: list[ast.expr]) -> list[tuple[str, int]]:
+    def _texts(self, arguments: list[ast.expr], depth: int = 0) -> list[tuple[str, int]]:
         """Return the texts of arguments: literals, lists of them, names of constants; a puzzle for anything else."""
         found: list[tuple[str, int]] = []
         for argument in arguments:
             inner = self._resolved(argument.value if isinstance(argument, ast.Starred) else argument)
-            if isinstance(inner, (ast.List, ast.Tuple)):
-                found += self._texts(list(inner.elts))
+            if isinstance(inner, (ast.List, ast.Tuple)) and depth < _DEEPEST:
+                found += self._texts(list(inner.elts), depth + 1)
             elif (text := self._text(inner)) is not None:
                 found.append((text, inner.lineno))
             else:
@@ -145,18 +149,29 @@ class _Reader:
                 )
         return found
 
-    def _resolved(self, node: ast.expr, depth: int = 0) -> ast.expr:
-        if isinstance(node, ast.Name) and node.id in self.constants and depth < 10:
-            return self._resolved(self.constants[node.id], depth + 1)
+    def _resolved(self, node: ast.expr) -> ast.expr:
+        for _ in range(_DEEPEST):
+            if not isinstance(node, ast.Name) or node.id not in self.constants or not self.names_left:
+                break
+            self.names_left -= 1
+            node = self.constants[node.id]
         return node
 
-    def _text(self, node: ast.expr) -> str | None:
+    def _text(self, node: ast.expr, depth: int = 0) -> str | None:
         node = self._resolved(node)
+        if depth > _DEEPEST:
+            return None
         if isinstance(node, ast.Constant):
             return node.value if isinstance(node.value, str) else None
         if isinstance(node, ast.JoinedStr):
-            texts = [self._text(v.value) if isinstance(v, ast.FormattedValue) else self._text(v) for v in node.values]
-            return None if any(t is None for t in texts) else "".join(t or "" for t in texts)
+            inner = (v.value if isinstance(v, ast.FormattedValue) else v for v in node.values)
+            text = ""
+            for part in inner:
+                more = self._text(part, depth + 1)
+                if more is None or len(text) + len(more) > LONGEST_WORD:
+                    return None
+                text += more
+            return text
         return None
 
 

@@ -54,19 +54,26 @@ def read_environments(system: ReadSystem, paths: tuple[str, ...], *, apart: bool
     """
     named: list[str] = []
     found: list[str] = []
+    unread: list[Environment] = []
     for path in paths:
         if _is_folder(system, path):
-            files = _walk(system, path)
+            files, cut = _walk(system, path)
             if not files:
                 raise InputFileError(f"{path}: no file of a known kind is in this folder")
             found += files
+            if cut:
+                unread.append(_left_out(path, f"it holds more than the {_MOST_FILES} files that were looked at"))
         else:
             named.append(path)
     reader = _Reader(system)
     named = list(dict.fromkeys(named))
     environments = (reader.each(named) if apart else reader.together(named)) if named else []
     environments += reader.apart([f for f in dict.fromkeys(found) if f not in named])
-    return tuple(environments)
+    return (*environments, *unread)
+
+
+def _left_out(path: str, reason: str) -> Environment:
+    return Environment([path], Parts(puzzles=[Puzzle(place=Location(file=path, line=None), text="", reason=reason)]))
 
 
 def _is_folder(system: ReadSystem, path: str) -> bool:
@@ -76,12 +83,12 @@ def _is_folder(system: ReadSystem, path: str) -> bool:
         return False  # reading it says what is wrong
 
 
-def _walk(system: ReadSystem, top: str) -> list[str]:
-    """Return the files of known kinds below a folder, in a stable order."""
+def _walk(system: ReadSystem, top: str) -> tuple[list[str], bool]:
+    """Return the files of known kinds below a folder, in a stable order, and whether some were left out."""
     found: list[str] = []
     waiting = [(top, 0)]
     seen = {system.realpath(top)}
-    while waiting and len(found) < _MOST_FILES:
+    while waiting:
         folder, depth = waiting.pop(0)
         try:
             entries = sorted(system.listdir(folder))
@@ -100,8 +107,10 @@ def _walk(system: ReadSystem, top: str) -> list[str]:
                     seen.add(real)
                     waiting.append((path, depth + 1))
             elif kind == "file" and _may_be_known(name) and _known(system, path):
+                if len(found) == _MOST_FILES:
+                    return found, True
                 found.append(path)
-    return found
+    return found, False
 
 
 def _may_be_known(name: str) -> bool:
@@ -189,8 +198,7 @@ class _Reader:
         try:
             return [self._with_pulled(path, parts) for parts in self._document(path).parts]
         except InputFileError as error:
-            puzzle = Puzzle(place=Location(file=path, line=None), text="", reason=str(error))
-            return [Environment([path], Parts(puzzles=[puzzle]))]
+            return [_left_out(path, str(error))]
 
     def _closed(self, documents: list[_Document]) -> Environment:
         """Return one environment of several files; those that another one pulls in are read as it says."""
@@ -213,7 +221,10 @@ class _Reader:
             kind = "requirements"  # pip takes a file of any name
         if kind is None:
             raise unknown_kind(path)
-        parts = parse(kind, text, path, reference)
+        try:
+            parts = parse(kind, text, path, reference)
+        except RecursionError as error:
+            raise InputFileError(f"{path}: nested too deeply to be such a file") from error
         if not self._may_be_quoted(path, text, reference):
             parts = tuple(_unquoted(p, path) for p in parts)
         return _Document(path, kind, parts)
@@ -247,6 +258,8 @@ class _Reader:
                         more.settings = [s for s in more.settings if s.name == LOADER_CONF]
                     whole.parts.add(more)
                     waiting += [(target, r) for r in more.references]
+        if waiting:
+            whole.parts.add(_left_out(path, f"it leads to more than the {_MOST_ROUNDS} files that were followed").parts)
         return whole
 
     def _locks_beside(self, path: str) -> list[Reference]:

@@ -23,6 +23,13 @@ Variables = dict[str, tuple[Word, ...]]
 
 WATCHED = ("LD_LIBRARY_PATH", "LD_PRELOAD")
 _DEEPEST = 8
+# What Linux hands to a program: one word, and all of them (execve(2), "Limits on size of arguments and environment",
+# read 2026-11-21). Variables that double themselves grow beyond any memory; nothing that is meant comes near.
+LONGEST_WORD = 128 << 10
+_LONGEST_COMMAND = 2 << 20
+# Text of loops' bodies that is read again: loops within loops multiply.
+_MOST_REPEATED = 256 << 10
+_LEAST_BODY = 100
 # The grammar loses what follows a second plain `$NAME` of an unquoted word: with braces it does not.
 _PLAIN_NAME = re.compile(r"(?<=[^\s\"'\\$=(])\$([A-Za-z_]\w*)")
 _SETS_PATH = re.compile(r"^\s*(?:Environment=|ENV\s+)\"?(LD_LIBRARY_PATH)[= ]([^\"\n]*)", re.MULTILINE)
@@ -58,6 +65,8 @@ class ShellReader:
         variables: Values known before.
         first_line: Line of the file at which the script begins.
         lasting: False where what is exported ends with the script (a RUN line).
+        depth: How many scripts it stands in.
+        repeated: How much of loops was read again so far, shared with the scripts around it.
     """
 
     def __init__(
@@ -69,6 +78,7 @@ class ShellReader:
         *,
         lasting: bool = True,
         depth: int = 0,
+        repeated: list[int] | None = None,
     ) -> None:
         self.file = file
         self.parts = parts
@@ -76,6 +86,7 @@ class ShellReader:
         self.first_line = first_line
         self.lasting = lasting
         self.depth = depth
+        self.repeated = [0] if repeated is None else repeated
         self._visits: dict[str, Callable[[Node], None]] = {
             "command": self._command,
             "variable_assignment": self._assignment,
@@ -157,7 +168,7 @@ class ShellReader:
         """Join the parts of a string or concatenation, keeping the text between them."""
         quotes = 1 if node.type == "string" else 0
         source = node.text or b""
-        texts, known, at = [], True, quotes
+        texts, known, at, length = [], True, quotes, 0
         for child in node.named_children:
             start, end = child.start_byte - node.start_byte, child.end_byte - node.start_byte
             texts.append(source[at:start].decode("utf-8", "surrogateescape"))
@@ -165,6 +176,9 @@ class ShellReader:
             texts.append(word.text)
             known = known and word.known
             at = end
+            length += len(word.text)
+            if length > LONGEST_WORD:
+                return Word(_source(node), known=False)
         texts.append(source[at : len(source) - quotes].decode("utf-8", "surrogateescape"))
         return Word("".join(texts).replace("\\\n", ""), known)
 
@@ -181,11 +195,17 @@ class ShellReader:
 
     def _run(self, node: Node) -> None:
         words: list[Word] = []
+        length = 0
         for child in node.named_children:
             if child.type in ("variable_assignment", "file_redirect", "herestring_redirect"):
                 continue
             line = self._place(child).line
-            words.extend(msgspec.structs.replace(w, line=line) for w in self._words(child))
+            found = self._words(child)
+            length += sum(len(w.text) for w in found)
+            if length > _LONGEST_COMMAND:
+                self._too_long(words, node)
+                return
+            words.extend(msgspec.structs.replace(w, line=line) for w in found)
         # Word splitting of an unquoted name: `$PY -m pip` with PY="python3 -X dev".
         texts = [w.text for w in words]
         if texts[:1] and texts[0].rpartition("/")[2] in ("bash", "sh", "dash") and "-c" in texts[:-1]:
@@ -196,6 +216,11 @@ class ShellReader:
             before = len(self.parts.requirements), len(self.parts.references)
             read_command(tuple(words), self._place(node), self.parts)
             self._add_indexes(*before)
+
+    def _too_long(self, words: list[Word], node: Node) -> None:
+        if any(word.text == "install" for word in words):
+            reason = "with its variables filled in it is longer than any command"
+            self.parts.puzzles.append(Puzzle(place=self._place(node), text=_source(node)[:80], reason=reason))
 
     def _add_indexes(self, requirements: int, references: int) -> None:
         """Give what a command installs the indexes that variables name: PIP_EXTRA_INDEX_URL and the like."""
@@ -219,7 +244,13 @@ class ShellReader:
         if self.depth < _DEEPEST:
             line = self._place(node).line or 1
             ShellReader(
-                self.file, self.parts, dict(self.variables), line, lasting=self.lasting, depth=self.depth + 1
+                self.file,
+                self.parts,
+                dict(self.variables),
+                line,
+                lasting=self.lasting,
+                depth=self.depth + 1,
+                repeated=self.repeated,
             ).read(text)
 
     def _assignment(self, node: Node) -> None:
@@ -234,6 +265,8 @@ class ShellReader:
             value = tuple(w for child in value_node.named_children for w in self._words(child))
         else:
             value = (self._word(value_node),)
+        if sum(len(w.text) for w in value) > LONGEST_WORD:
+            value = (Word(f"${name}", known=False),)
         if name in WATCHED and value_node is not None and self.lasting:
             self._set(name, value, _source(value_node), node)
         self.variables[name] = value
@@ -265,6 +298,9 @@ class ShellReader:
         values = [w for child in node.children_by_field_name("value") for w in self._words(child)]
         if not values or len(values) > 32 or not all(w.known for w in values[1:]):
             values = values[:1] or [Word(f"${name}", known=False)]
+        self.repeated[0] += (len(values) - 1) * max(body.end_byte - body.start_byte, _LEAST_BODY)
+        if len(values) > 1 and self.repeated[0] > _MOST_REPEATED:
+            values = [Word(f"${name}", known=False)]
         for value in values:
             self.variables[name] = (Word(value.text, value.known and "*" not in value.text),)
             self._walk(body)

@@ -218,8 +218,8 @@ def test_lock_beside_pyproject_decides(tmp_path: Path) -> None:
     pyproject = '[project]\nname = "x"\nversion = "1"\ndependencies = ["torch>=2", "ctranslate2"]\n'
     lock = (
         "version = 1\n"
-        '[[package]]\nname = "torch"\nversion = "2.5.1"\nsource = { registry = "https://pypi.org/simple" }\n'
-        '[[package]]\nname = "ctranslate2"\nversion = "4.4.0"\nsource = { registry = "https://pypi.org/simple" }\n'
+        '[[package]]\nname = "torch"\nversion = "2.5.1"\nsource = { registry = "https://index.example/simple" }\n'
+        '[[package]]\nname = "ctranslate2"\nversion = "4.4.0"\nsource = { registry = "https://index.example/simple" }\n'
         '[[package]]\nname = "x"\nversion = "1"\nsource = { virtual = "." }\n'
         'dependencies = [{ name = "torch" }, { name = "ctranslate2" }]\n'
     )
@@ -247,3 +247,18 @@ def test_pins_for_two_pythons_do_not_contradict_each_other(tmp_path: Path) -> No
     result = lint(tmp_path, {"requirements.txt": text}, python=None)
     assert said(result) == []
     assert len(result.verdict.open) == 1
+
+
+def test_a_password_in_a_url_reaches_no_report(tmp_path: Path) -> None:
+    secret = "s3cr3t"
+    text = (
+        f"--index-url https://ann:{secret}@download.pytorch.org/whl/cpu\ntorch==2.5.1\n"
+        f"mine @ https://{secret}@corp.example/mine.tar.gz\ngit+ssh://git@corp.example/other.git\n"
+    )
+    verdict = lint(tmp_path, {"requirements.txt": text}).verdict
+    cpu = next(f for f in verdict.findings if f.rule == "GPD301")
+    assert "https://[masked]@download.pytorch.org/whl/cpu" in [e.value for e in cpu.evidence]
+    reasons = "\n".join(question.reason for question in verdict.open)
+    assert "mine @ https://[masked]@corp.example/mine.tar.gz" in reasons
+    assert "git+ssh://git@corp.example" in reasons
+    assert secret not in f"{verdict.findings}{reasons}"

@@ -44,7 +44,7 @@ created-by = "x"
 [[packages]]
 name = "torch"
 version = "2.5.1"
-index = "https://pypi.org/simple"
+index = "https://index.example/simple"
 [[packages.wheels]]
 name = "torch-2.5.1-cp311-cp311-linux_x86_64.whl"
 url = "https://example.com/torch-2.5.1-cp311-cp311-linux_x86_64.whl"

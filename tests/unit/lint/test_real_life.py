@@ -67,11 +67,11 @@ source = { registry = "P" }
 name = "onnxruntime-gpu"
 version = "1.31.1"
 source = { registry = "P" }
-""".replace('"P"', '"https://pypi.org/simple"').replace('"CPU"', f'"{CPU}"')
+""".replace('"P"', '"https://index.example/simple"').replace('"CPU"', f'"{CPU}"')
 
 
 def test_torch_for_the_cpu_brings_no_gpu_library(tmp_path: Path) -> None:
-    text = f"--index-url {CPU}\n--extra-index-url https://pypi.org/simple\ntorch==2.5.1\nctranslate2==4.5.0\n"
+    text = f"--index-url {CPU}\n--extra-index-url https://index.example/simple\ntorch==2.5.1\nctranslate2==4.5.0\n"
     result = lint(tmp_path, {"requirements.txt": text}, driver=None, gpu=None)
     assert said(result) == []
     assert asked(result).count("GPD201") == 2
