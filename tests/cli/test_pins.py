@@ -110,6 +110,20 @@ def test_a_file_that_somebody_else_wrote_is_not_replaced(tmp_path: Path, name: s
     assert pins(*writing).returncode == 0  # its own file
 
 
+@pytest.mark.parametrize("style", ["dockerfile", "requirements", "constraints"])
+def test_a_machine_of_a_strangers_snapshot_writes_no_line_of_its_own(tmp_path: Path, style: str) -> None:
+    taken = json.loads(gpudoctor("snapshot", *RTX_3090[4:]).stdout)
+    taken["gpus"]["value"][0]["name"]["value"] = "RTX 3090\nRUN evil\r\u2028RUN evil"
+    file = tmp_path / "snapshot.json"
+    file.write_text(json.dumps(taken))
+    done = pins("silero-vad", "--snapshot", str(file), "--as", style)
+    assert done.returncode == 0, done.stderr
+    comment, *lines = done.stdout.splitlines()
+    assert comment.startswith("#")
+    assert r"RTX 3090\x0aRUN evil" in comment
+    assert not [line for line in lines if "evil" in line]
+
+
 @pytest.mark.parametrize("style", [("--format", "json"), ("--as", "requirements"), ()])
 def test_what_pins_wrote_it_may_replace(tmp_path: Path, style: tuple[str, ...]) -> None:
     writing = ("silero-vad", *RTX_3090, *style, "-o", str(tmp_path / "out"))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from functools import cached_property
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from gpudoctor.matrix.claims import Claim
-from gpudoctor.matrix.gpus import KnownGpu, find_gpu
 from gpudoctor.matrix.tables import BaseImage, Cause, DriverBranch, WhisperModel
 from gpudoctor.matrix.types import Consumer, Fact, Family, MatrixData, Provider, When
 from gpudoctor.matrix.versions import driver_tuple, matches_version
+
+if TYPE_CHECKING:
+    from gpudoctor.matrix.gpus import KnownGpu
 
 __all__ = ["Matrix", "driver_tuple", "holds", "matches_version", "stem_of"]
 
@@ -150,6 +152,8 @@ class Matrix:
 
     def gpu(self, text: str) -> KnownGpu | None:
         """Return the GPU that a name or a compute capability means (`RTX 3090`, `rtx3090`, `8.6`); see find_gpu."""
+        from gpudoctor.matrix.gpus import find_gpu
+
         return find_gpu(self.data.gpus, text)
 
     def model(self, name: str) -> WhisperModel | None:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from gpudoctor.model.pins import Pin, PinsDocument, Verification
 from gpudoctor.report.canvas import STYLES, Canvas
+from gpudoctor.report.escape import visible
 
 Style = Literal["text", "commands", "uv", "pip", "requirements", "constraints", "dockerfile"]
 Installer = Literal["uv", "pip"]
@@ -141,7 +142,7 @@ def commands(document: PinsDocument, python: str | None, installer: Installer) -
     lines = []
     for index in _indexes(document):
         chosen = " ".join(shlex.quote(pin.requirement) for pin in document.pins if pin.index == index)
-        lines.append(f"{install}--index-url {index} {chosen}")
+        lines.append(f"{install}--index-url {shlex.quote(index)} {chosen}")
     rest = " ".join(shlex.quote(pin.requirement) for pin in document.pins if pin.index is None)
     return (*lines, f"{install}{rest}") if rest else tuple(lines)
 
@@ -160,7 +161,8 @@ def render_as(document: PinsDocument, style: Style, python: str | None, installe
 
 
 def _head(document: PinsDocument) -> str:
-    return _HEAD.format(version=document.matrix_version, machine=_machine(document))
+    """Return the first line, a comment: a GPU's name out of a snapshot must not begin a second one."""
+    return visible(_HEAD.format(version=document.matrix_version, machine=_machine(document)))
 
 
 def _indexes(document: PinsDocument) -> tuple[str, ...]:
@@ -173,7 +175,7 @@ def _dockerfile(document: PinsDocument) -> str:
     site = f"/opt/venv/lib/python{short}/site-packages"
     lines = [_head(document), f"FROM {_BASE_IMAGE.format(python=short)}", "RUN python -m venv /opt/venv"]
     for index in _indexes(document):
-        lines.append(_run_pip([p for p in document.pins if p.index == index], f" --index-url {index}"))
+        lines.append(_run_pip([p for p in document.pins if p.index == index], f" --index-url {shlex.quote(index)}"))
     lines.append(_run_pip([p for p in document.pins if p.index is None], ""))
     settings = ["PATH=/opt/venv/bin:$PATH", "NVIDIA_VISIBLE_DEVICES=all", "NVIDIA_DRIVER_CAPABILITIES=compute,utility"]
     if document.library_directories:
