@@ -8,17 +8,14 @@ from typing import Literal
 import msgspec
 
 from gpudoctor.fix.candidates import Candidates, Scene
-from gpudoctor.matrix.index import Matrix, matches_version, stem_of
-from gpudoctor.model.fact import value_of
+from gpudoctor.matrix.index import Matrix, stem_of
 from gpudoctor.model.loading import Resolution
-from gpudoctor.rules.misses import is_optional
+from gpudoctor.rules.misses import deciding_scenario, is_optional, is_unreached
 from gpudoctor.rules.reading import belongs_to_driver, numbers, plain_name, same_release
 
 Key = tuple[str, str, str, str]
 Group = tuple[str, str, str]
 ProblemKind = Literal["missing", "outdated", "mixed", "changed"]
-
-NOT_REACHED = "not reached"
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -100,7 +97,7 @@ class Bench:
     def decides(self, row: Resolution) -> bool:
         """Tell whether a row belongs to the scenario that its consumer really has."""
         if row.consumer not in self._deciding:
-            self._deciding[row.consumer] = self._deciding_scenario(row.consumer)
+            self._deciding[row.consumer] = deciding_scenario(self._scene, self._matrix, row.consumer)
         return row.scenario == self._deciding[row.consumer]
 
     def problems(self, rows: tuple[Resolution, ...]) -> tuple[Problem, ...]:
@@ -161,21 +158,11 @@ class Bench:
             return "outdated"
         return "mixed" if any(not same_release(parts[0], version) for version in parts[1:]) else None
 
-    def _deciding_scenario(self, consumer: str) -> str:
-        known = self._matrix.consumers.get(consumer)
-        installed = {d.name: value_of(d.version) for d in reversed(self._scene.distributions)}
-        version = next((installed[n] for n in known.distributions if n in installed), None) if known else None
-        imports_torch = known is not None and any(
-            first.package == "torch" and matches_version(first.versions, version) for first in known.imports_first
-        )
-        reached = any(r.consumer == consumer and r.scenario == "after-torch" for r in self._scene.resolutions)
-        return "after-torch" if imports_torch and reached else "alone"
-
 
 def _is_missing(row: Resolution) -> bool:
     """Tell whether a library is not there, or not surely: a place that could not be searched may hold it."""
     if row.outcome == "unknown":
-        return bool(row.searched) and not (row.reason or "").startswith(NOT_REACHED)
+        return bool(row.searched) and not is_unreached(row)
     return row.outcome == "absent"
 
 

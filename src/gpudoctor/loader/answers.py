@@ -11,7 +11,7 @@ from gpudoctor.loader.process import Process
 from gpudoctor.loader.search import LoadError
 from gpudoctor.matrix.index import Matrix, stem_of
 from gpudoctor.matrix.types import Family
-from gpudoctor.model.loading import FoundVia, Link, Resolution, Scenario, SearchStep
+from gpudoctor.model.loading import NOT_REACHED, FoundVia, Link, Resolution, Scenario, SearchStep
 
 _MAX_SEARCHED = 400
 
@@ -68,6 +68,11 @@ def unknown(asking: Asking, reason: str, searched: tuple[SearchStep, ...] = ()) 
         reason=reason,
         searched=searched,
     )
+
+
+def unreached(asking: Asking, why: str, searched: tuple[SearchStep, ...] = ()) -> Resolution:
+    """Return the answer for what is never asked for, because what would ask for it is not loaded."""
+    return unknown(asking, f"{NOT_REACHED}: {why}", searched)
 
 
 def present(
@@ -203,7 +208,7 @@ def linked_answer(
     name = asking.names[0]
     mapped = process.find_loaded(name)
     if mapped is None:
-        return unknown(asking, "not reached: an earlier library cannot be loaded")
+        return unreached(asking, "an earlier library cannot be loaded")
     request = request_for(process, name, first)
     searched = steps_of((request,) if request else ())
     if mapped.phantom and request is not None and request.error is not None:

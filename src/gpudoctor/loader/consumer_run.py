@@ -17,7 +17,7 @@ from gpudoctor.loader.answers import (
     request_for,
     role_of,
     steps_of,
-    unknown,
+    unreached,
 )
 from gpudoctor.loader.emulation import Emulation
 from gpudoctor.loader.mapped import Mapped
@@ -277,7 +277,7 @@ class ConsumerRun:
         for fact, claim in openings_of(self._matrix, self._item, self._platform):
             for opening in claim.opens:
                 asking = asking_for(self._item, self._scenario, claim, opening, opening.names, fact)
-                found.append(unknown(asking, f"not reached: {error.reason}"))
+                found.append(unreached(asking, error.reason))
         return tuple(found)
 
     def _linked(self) -> Iterable[Resolution]:
@@ -321,7 +321,7 @@ class ConsumerRun:
             if request.name == error.culprit:
                 yield absent(asking, error, steps_of((request,)), self._emulation.unknowns)
             else:
-                yield unknown(asking, f"not reached: {error.reason}", steps_of((request,)))
+                yield unreached(asking, error.reason, steps_of((request,)))
 
     def _open_all(self, fact: Fact, claim: NeedsLibrary) -> Iterable[Resolution]:
         reached = self._mapped(claim.requester) is not None
@@ -331,9 +331,9 @@ class ConsumerRun:
             asking = asking_for(self._item, self._scenario, claim, opening, opening.names, fact)
             requester = self._mapped(opening.requester or claim.requester)
             if self._broken is not None:
-                yield unknown(asking, f"not reached: {self._broken.reason}")
+                yield unreached(asking, self._broken.reason)
             elif requester is None:
-                yield unknown(asking, f"not reached: {asking.requester}, which opens it, is not loaded")
+                yield unreached(asking, f"{asking.requester}, which opens it, is not loaded")
             else:
                 yield self._open(asking, opening.names, requester, claim)
 

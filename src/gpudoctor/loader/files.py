@@ -45,6 +45,7 @@ class Files:
         self.cwd = cwd
         self._seen: dict[str, ElfObject | Miss] = {}
         self._directories: dict[str, bool] = {}
+        self._gone: set[str] = set()
         self._symbols: dict[tuple[int, int], Symbols | None] = {}
 
     def absolute(self, path: str) -> str:
@@ -55,14 +56,16 @@ class Files:
         """Return what opening a path as a shared object gives."""
         found = self._seen.get(path)
         if found is None:
-            found = self._seen[path] = self._look(self.absolute(path))
+            # Most places that a loader tries are names in folders that are not there: each process asks for others.
+            gone = path.rpartition("/")[0] in self._gone
+            found = self._seen[path] = _MISSING if gone else self._look(self.absolute(path))
         return found
 
     def is_directory(self, path: str) -> bool:
         """Tell whether a directory is at a path; an empty path is none, as for stat."""
         known = self._directories.get(path)
         if known is None:
-            known = self._directories[path] = bool(path) and self._is_directory(self.absolute(path))
+            known = self._directories[path] = bool(path) and self._is_directory(path)
         return known
 
     def symbols(self, path: str, elf: ElfObject) -> Symbols | None:
@@ -85,9 +88,12 @@ class Files:
 
     def _is_directory(self, path: str) -> bool:
         try:
-            return self.system.stat(path).kind == "directory"
-        except (NotThere, CannotLook):
-            return False
+            return self.system.stat(self.absolute(path)).kind == "directory"
+        except NotThere:
+            self._gone.add(path)
+        except CannotLook:
+            pass
+        return False
 
 
 def _unopened(error: CannotLook) -> Miss:

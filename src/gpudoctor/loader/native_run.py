@@ -18,7 +18,7 @@ from gpudoctor.loader.answers import (
     role_of,
     steps_of,
     tell_error,
-    unknown,
+    unreached,
 )
 from gpudoctor.loader.emulation import Emulation
 from gpudoctor.loader.mapped import Mapped
@@ -114,7 +114,7 @@ class NativeRun:
             family = self._matrix.family_of(request.name)
             if family is not None:
                 asking = self._asking(request.requester, (request.name,), family, "needed", "at start")
-                yield unknown(asking, f"not reached: {error.reason}", steps_of((request,)))
+                yield unreached(asking, error.reason, steps_of((request,)))
 
     def _linked(self, roots: list[Mapped], when: str, first: int = 0) -> Iterable[Resolution]:
         for requester, name, family in linked_families(self._matrix, roots, self.process):

@@ -30,6 +30,8 @@ Failure = Literal[
     "undefined-symbol",
     "exec-stack",
 ]
+# How the reason of an unknown answer begins where the consumer never gets as far as asking.
+NOT_REACHED = "not reached"
 
 
 class ElfFacts(Frozen, frozen=True, kw_only=True):
