@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import msgspec
 
 from gpudoctor.model.fact import Absent, Fact, Present, Unknown
 from gpudoctor.model.machine import ContainerEngine
@@ -58,7 +58,7 @@ def _desktop(system: ReadSystem) -> Fact[str]:
         return Absent()
     path = f"{environment.get('DOCKER_CONFIG') or f'{home}/.docker'}/config.json"
     try:
-        chosen = json.loads(read_text(system, path, _SMALL_BYTES)).get("currentContext")
+        chosen = msgspec.json.decode(read_text(system, path, _SMALL_BYTES)).get("currentContext")
     except (NotThere, CannotLook, ValueError, AttributeError, RecursionError):  # then it is the usual context
         return Absent((path,))
     return Present(encodable(path)) if chosen == _DESKTOP else Absent((path,))
@@ -84,7 +84,7 @@ def _runtime(system: ReadSystem, daemon: str) -> Fact[str]:
     Source: https://docs.docker.com/reference/cli/dockerd/#daemon-configuration-file (2026-11-21)
     """
     try:
-        runtimes = json.loads(read_text(system, daemon, _SMALL_BYTES)).get("runtimes", {})
+        runtimes = msgspec.json.decode(read_text(system, daemon, _SMALL_BYTES)).get("runtimes", {})
         runtime = runtimes.get("nvidia")
     except NotThere:
         return Absent((daemon,))

@@ -9,8 +9,17 @@ from gpudoctor.model.finding import Evaluation, Fix, Level, NotApplicable, Open,
 from gpudoctor.model.loading import Resolution
 from gpudoctor.model.snapshot import Snapshot
 from gpudoctor.rules.base import Rule
+from gpudoctor.rules.elsewhere import own_fixes
 from gpudoctor.rules.libraries import condensed, no_loader
-from gpudoctor.rules.misses import deciding_scenario, is_optional, is_unreached, resolved_roles, rows, tidy_path
+from gpudoctor.rules.misses import (
+    deciding_scenario,
+    is_optional,
+    is_unreached,
+    library_groups,
+    resolved_roles,
+    rows,
+    tidy_path,
+)
 from gpudoctor.rules.pages import libraries as pages
 from gpudoctor.rules.reading import (
     TORCH_FIRST,
@@ -23,7 +32,7 @@ from gpudoctor.rules.reading import (
     plain_name,
     unique,
 )
-from gpudoctor.rules.remedies import BEFORE_START, export_command, own_fixes
+from gpudoctor.rules.remedies import BEFORE_START, export_command
 
 
 def _evaluate(snapshot: Snapshot, matrix: Matrix) -> tuple[Evaluation, ...]:
@@ -64,7 +73,7 @@ def _fail(snapshot: Snapshot, matrix: Matrix, consumer: str, lucky: tuple[Resolu
     files = unique(_tidy(snapshot, path) for r in lucky if (path := provided.get(r.role)))
     family = matrix.families.get(lucky[0].family)
     folders = unique(posixpath.dirname(f) for f in files)
-    own = own_fixes(snapshot, "unsafe")
+    own = own_fixes(snapshot, matrix, consumer, library_groups(snapshot, matrix), "unsafe")
     fixes = (
         *own,
         Fix(

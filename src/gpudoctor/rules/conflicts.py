@@ -22,7 +22,7 @@ from gpudoctor.rules.releases import (
     upper_bound,
     wrong_pythons,
 )
-from gpudoctor.rules.remedies import pip_command
+from gpudoctor.rules.remedies import pip_command, quoted
 
 # What the files themselves tell (cuDNN's majors, torch's family) other rules judge by them, not by a table.
 _CAUSES = ("numpy-abi", "python-api-removed", "torch-weights-only")
@@ -94,7 +94,7 @@ def _ways_out(snapshot: Snapshot, clash: Clash) -> Iterator[Fix]:
         yield Fix(
             title=f"Keep {fact.subject} {clash.version}, and install {claim.package}{older}",
             applicability="unsafe",
-            commands=(pip_command(snapshot, f'"{fact.subject}=={clash.version}" "{claim.package}{older}"'),),
+            commands=(pip_command(snapshot, f'{quoted(f"{fact.subject}=={clash.version}")} "{claim.package}{older}"'),),
         )
     if not newer and not older:
         yield Fix(title=f"Install another release of {fact.subject} or {claim.package}", applicability="display-only")

@@ -18,7 +18,7 @@ from gpudoctor.rules.gpu_code import platform_of
 from gpudoctor.rules.pages import packages as pages
 from gpudoctor.rules.reading import evidence, listed, numbers, unique
 from gpudoctor.rules.releases import Pairing, is_own_build, pairings, pairs_of
-from gpudoctor.rules.remedies import pip_command
+from gpudoctor.rules.remedies import pip_command, quoted
 
 _EXACT = re.compile(r"==([0-9][0-9.]*)")
 _REQUIRED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -138,10 +138,10 @@ def _fitting_release(pair: _Pair, claim: PairsWith) -> Iterator[Fix]:
         yield Fix(
             title=f"Install the {pair.one.name} that is built for {_named(pair.other)}",
             applicability="unsafe",
-            commands=(pip_command(pair.snapshot, f'"{pair.one.name}=={release}" "{_pinned(pair.other)}"'),),
+            commands=(pip_command(pair.snapshot, f'"{pair.one.name}=={release}" {_pinned(pair.other)}'),),
         )
     title = f"Install a {pair.other.name} that {_named(pair.one)} is built for, and whatever depends on it"
-    arguments = f'"{pair.other.name}{claim.versions}" "{_pinned(pair.one)}"'
+    arguments = f'"{pair.other.name}{claim.versions}" {_pinned(pair.one)}'
     yield Fix(title=title, applicability="display-only", commands=(pip_command(pair.snapshot, arguments),))
 
 
@@ -236,7 +236,7 @@ def _cuda_evidence(pair: _Pair, mine: str, theirs: str) -> tuple[Evidence, ...]:
 def _same_cuda(pair: _Pair, cuda: str | None) -> Iterator[Fix]:
     """Yield the ways out: the same releases from the index of one CUDA, where the matrix knows of such a build."""
     label = "cpu" if cuda is None else f"cu{''.join(map(str, numbers(cuda)[:2]))}"
-    pins = f'"{_pinned(pair.other)}" "{_pinned(pair.one)}"'
+    pins = f"{_pinned(pair.other)} {_pinned(pair.one)}"
     if cuda is None or _is_built(pair, label):
         yield Fix(
             title=f"Install both for one CUDA, from PyTorch's own index for {label}",
@@ -271,7 +271,7 @@ def _named(distribution: Distribution) -> str:
 
 def _pinned(distribution: Distribution) -> str:
     version = value_of(distribution.version)
-    return f"{distribution.name}=={(version or '').partition('+')[0]}"
+    return quoted(f"{distribution.name}=={(version or '').partition('+')[0]}")
 
 
 def _consequences(pair: _Pair) -> tuple[str, ...]:

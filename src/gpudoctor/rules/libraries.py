@@ -12,6 +12,7 @@ from gpudoctor.model.finding import Evaluation, Evidence, Fix, NotApplicable, Op
 from gpudoctor.model.loading import Resolution, SearchStep
 from gpudoctor.model.snapshot import Snapshot
 from gpudoctor.rules.base import Rule
+from gpudoctor.rules.elsewhere import elsewhere_fixes
 from gpudoctor.rules.misses import (
     Group,
     Miss,
@@ -36,7 +37,7 @@ from gpudoctor.rules.reading import (
     sys_path_doubt,
     unique,
 )
-from gpudoctor.rules.remedies import damaged_distribution, elsewhere_fixes, install_fixes, reinstall_fix
+from gpudoctor.rules.remedies import damaged_distribution, install_fixes, reinstall_fix
 
 _MOST_PLACES = 8
 _FEATURES = re.compile(

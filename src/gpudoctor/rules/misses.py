@@ -13,11 +13,12 @@ from gpudoctor.matrix.index import Matrix, matches_version
 from gpudoctor.matrix.types import Family
 from gpudoctor.model.fact import Present, value_of
 from gpudoctor.model.finding import Level
-from gpudoctor.model.loading import Library, Resolution, Scenario
+from gpudoctor.model.loading import NOT_REACHED, Library, Resolution, Scenario
 from gpudoctor.model.snapshot import Snapshot
 from gpudoctor.rules.origins import other_cuda_of
 from gpudoctor.rules.reading import (
     TORCH_FIRST,
+    Stock,
     belongs_to_driver,
     consumer_version,
     is_bundled,
@@ -33,7 +34,7 @@ _SYSTEM_FOLDERS = ("/lib", "/lib64", "/usr/lib", "/usr/lib64")
 _LEAST_LIBRARY_BYTES = 4096
 _MIXED = ("undefined-symbol", "symbol-version")
 # A program may well do without what it only perhaps opens, and nobody installed for it.
-_NOWHERE = ("not-installed", "other-major")
+NOWHERE = ("not-installed", "other-major")
 
 
 class Miss(msgspec.Struct, frozen=True):
@@ -86,7 +87,7 @@ class Group(msgspec.Struct, frozen=True):
         return unique(m.blamed for m in self.misses)
 
 
-def deciding_scenario(snapshot: Snapshot, matrix: Matrix, consumer: str) -> Scenario:
+def deciding_scenario(snapshot: Stock, matrix: Matrix, consumer: str) -> Scenario:
     """Return the scenario that decides: after torch for a consumer whose own import imports torch, else alone."""
     known = matrix.consumers.get(consumer)
     version = consumer_version(snapshot, matrix, consumer)
@@ -106,7 +107,7 @@ def culprit_of(resolution: Resolution) -> str | None:
 
 def is_unreached(resolution: Resolution) -> bool:
     """Tell whether a library was never asked for, because the one that would ask for it does not load."""
-    return resolution.outcome == "unknown" and (resolution.reason or "").startswith("not reached")
+    return resolution.outcome == "unknown" and (resolution.reason or "").startswith(NOT_REACHED)
 
 
 def broken_consumers(snapshot: Snapshot) -> frozenset[str]:
@@ -181,7 +182,7 @@ def _decisive_misses(snapshot: Snapshot, matrix: Matrix, consumer: str, shelf: _
     after = resolved_roles(snapshot, consumer, "after-torch")
     for r in decisive:
         if r.outcome == "absent" and not (r.scenario == "alone" and r.role in after):  # that is GPD206's
-            yield from (m for m in shelf.judge(r) if not r.assumed or m.state not in _NOWHERE)
+            yield from (m for m in shelf.judge(r) if not r.assumed or m.state not in NOWHERE)
 
 
 def _torch_only_misses(snapshot: Snapshot, matrix: Matrix, consumer: str, shelf: _Shelf) -> Iterator[Miss]:

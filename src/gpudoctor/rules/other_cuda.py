@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import shlex
 
 import msgspec
 
@@ -140,7 +141,7 @@ def _fixes(snapshot: Snapshot, matrix: Matrix, mine: str, head: _Foreign) -> tup
     swap = Fix(
         title=f"Put {wanted} in the place of {owner}: both write the same files, so remove the one first",
         applicability="unsafe",
-        commands=(pip_command(snapshot, f"-y {owner}", "uninstall"), pip_command(snapshot, f'"{wanted}"')),
+        commands=(pip_command(snapshot, f"-y {shlex.quote(owner)}", "uninstall"), pip_command(snapshot, f'"{wanted}"')),
     )
     return (swap, *newer)
 

@@ -11,18 +11,19 @@ from gpudoctor.loader.search import inexpressible
 from gpudoctor.matrix.claims import Conflicts, NeedsLibrary
 from gpudoctor.matrix.index import Matrix, matches_version
 from gpudoctor.matrix.types import Provider
-from gpudoctor.model.environment import Distribution, Interpreter
-from gpudoctor.model.fact import Present, value_of
-from gpudoctor.model.finding import Applicability, Fix
+from gpudoctor.model.environment import Distribution
+from gpudoctor.model.fact import value_of
+from gpudoctor.model.finding import Fix
 from gpudoctor.model.loading import Resolution
 from gpudoctor.model.snapshot import Snapshot
-from gpudoctor.rules.misses import Group, Miss, late_misses, tidy_path, unreached_folders
-from gpudoctor.rules.origins import cuda_major, other_cuda_of
+from gpudoctor.rules.misses import Group, Miss, late_misses, unreached_folders
+from gpudoctor.rules.origins import cuda_major
 from gpudoctor.rules.reading import consumer_version, is_installed, listed, major_of, numbers, plain_name, unique
 
 BEFORE_START = "before the process starts; setting it inside Python with os.environ does nothing"
 
 _LITERAL = re.compile(r"\d+(?:\.\d+)+")
+_REQUIREMENT = re.compile(r"[\w.,<>=!~+*\[\] -]*", re.ASCII)
 
 
 def pip_command(snapshot: Snapshot, arguments: str, verb: str = "install") -> str:
@@ -36,110 +37,16 @@ def pip_command(snapshot: Snapshot, arguments: str, verb: str = "install") -> st
     return f"uv pip {verb} --python {python} {arguments.removeprefix('-y ')}"
 
 
+def quoted(requirement: str) -> str:
+    """Return a requirement as one word of a shell; a version from outside that would act in double quotes cannot."""
+    return f'"{requirement}"' if _REQUIREMENT.fullmatch(requirement) else shlex.quote(requirement)
+
+
 def export_command(directories: Sequence[str]) -> str:
     """Return the shell line that puts directories before the present LD_LIBRARY_PATH, and leaves no empty element."""
     joined = ":".join(directories)
     escaped = re.sub(r'([\\"$`])', r"\\\1", joined)
     return f'export LD_LIBRARY_PATH="{escaped}${{LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}}"'
-
-
-def elsewhere_fixes(snapshot: Snapshot, matrix: Matrix, group: Group, groups: Sequence[Group]) -> tuple[Fix, ...]:
-    """Return the ways out when the files are there and nobody looks for them there.
-
-    One LD_LIBRARY_PATH for all that the consumer misses: two findings must not send the user through two rounds.
-    """
-    ours = [m for g in groups if g.consumer == group.consumer for m in g.misses if m.found]
-    fitting = (m.found for m in ours if m.found and not other_cuda_of(snapshot, matrix, m.resolution, m.found))
-    here = (posixpath.dirname(tidy_path(library)) for library in fitting)
-    directories = unique((*here, *unreached_folders(snapshot, matrix, group.consumer)))
-    by_hand = _path_fix(snapshot, group, directories)
-    if any(inexpressible(directory) for directory in directories):
-        by_path = own_fixes(snapshot, by_hand.applicability, by_path=True)
-        return (*by_path, *newer_release_fix(snapshot, matrix, group))
-    fixes = [*own_fixes(snapshot, by_hand.applicability), by_hand]
-    if group.consumer == "onnxruntime" and _has_preload_dlls(snapshot, matrix):
-        fixes.append(
-            Fix(
-                title="Or let the program call onnxruntime.preload_dlls() before it creates its first InferenceSession",
-                applicability="display-only",
-            )
-        )
-    return (*fixes, *newer_release_fix(snapshot, matrix, group))
-
-
-def own_fixes(snapshot: Snapshot, applicability: Applicability, *, by_path: bool = False) -> tuple[Fix, ...]:
-    """Return what gpudoctor itself does about files that are there and not found.
-
-    Args:
-        snapshot: The facts.
-        applicability: Of a repair.
-        by_path: Whether LD_LIBRARY_PATH cannot name their folder, so that only what opens them by path helps.
-    """
-    interpreter = value_of(snapshot.interpreter)
-    if snapshot.binary is not None:
-        return (_native_fix(snapshot.binary, interpreter, applicability),)
-    if interpreter is None or interpreter.secure_execution == Present(value=True):
-        return ()
-    python = shlex.quote(interpreter.executable)
-    if by_path:
-        title = "Let gpudoctor make the environment open them by path, since LD_LIBRARY_PATH cannot name their folder"
-        return (Fix(title=title, applicability=applicability, commands=(f"gpudoctor fix --python {python} --apply",)),)
-    return (
-        Fix(
-            title="Let gpudoctor make the environment find them however it is started (`gpudoctor fix --undo` takes it "
-            "back), or start one program with the right paths",
-            applicability=applicability,
-            commands=(f"gpudoctor fix --python {python} --apply", f"gpudoctor run --python {python} -- COMMAND"),
-        ),
-    )
-
-
-def _native_fix(binary: str, interpreter: Interpreter | None, applicability: Applicability) -> Fix:
-    packages = f" --python {shlex.quote(interpreter.executable)}" if interpreter else ""
-    where = f"--binary {shlex.quote(binary)}{packages}"
-    return Fix(
-        title="Let gpudoctor make it find them, by links or a wrapper (`gpudoctor fix --undo` takes it back), "
-        "or start it with the right paths",
-        applicability=applicability,
-        commands=(f"gpudoctor fix {where} --apply", f"gpudoctor run {where} -- COMMAND"),
-    )
-
-
-def _path_fix(snapshot: Snapshot, group: Group, directories: tuple[str, ...]) -> Fix:
-    interpreter = value_of(snapshot.interpreter) if snapshot.binary is None else None
-    if interpreter and interpreter.secure_execution == Present(value=True):
-        return Fix(
-            title="Start the program with an interpreter that has no set-user-id bit and no file capabilities: this "
-            "one makes the loader ignore LD_LIBRARY_PATH",
-            applicability="display-only",
-        )
-    return Fix(
-        title=f"{'Or set' if interpreter or snapshot.binary else 'Set'} LD_LIBRARY_PATH {BEFORE_START}",
-        applicability=_path_applicability(snapshot, interpreter, group, directories),
-        commands=(export_command(directories),),
-    )
-
-
-def _path_applicability(
-    snapshot: Snapshot, interpreter: Interpreter | None, group: Group, directories: tuple[str, ...]
-) -> Applicability:
-    """A folder of the environment itself is safe as long as no other consumer gets the same family from elsewhere."""
-    if interpreter is None or not all(_inside(d, interpreter) for d in directories):
-        return "unsafe"
-    families = {m.family.name for m in group.misses if m.family}
-    for r in snapshot.resolutions:
-        other = r.consumer != group.consumer and r.family in families and r.path
-        if other and posixpath.normpath(posixpath.dirname(r.path or "")) not in directories:
-            return "unsafe"
-    return "safe"
-
-
-def _inside(directory: str, interpreter: Interpreter) -> bool:
-    return any(directory.startswith(root + "/") for root in (interpreter.prefix, *interpreter.site_dirs))
-
-
-def _has_preload_dlls(snapshot: Snapshot, matrix: Matrix) -> bool:
-    return matches_version(">=1.21", consumer_version(snapshot, matrix, "onnxruntime"))
 
 
 def install_fixes(snapshot: Snapshot, matrix: Matrix, group: Group) -> tuple[Fix, ...]:
@@ -155,7 +62,7 @@ def install_fixes(snapshot: Snapshot, matrix: Matrix, group: Group) -> tuple[Fix
     commands = [pip_command(snapshot, " ".join(f'"{w}"' for w in wanted))]
     unseen = unique((*_unsearched(snapshot, group, providers), *unreached_folders(snapshot, matrix, group.consumer)))
     clash = _clash(snapshot, matrix, group, providers)
-    own = () if clash else _packages_fix(snapshot)
+    own = () if clash else packages_fix(snapshot)
     title = f"{'Or by hand: install' if own else 'Install'} {listed(wanted, most=len(wanted))}"
     if unseen and not any(inexpressible(folder) for folder in unseen):
         commands.append(export_command(unseen))
@@ -173,14 +80,15 @@ def install_fixes(snapshot: Snapshot, matrix: Matrix, group: Group) -> tuple[Fix
     return (*newer, fix)
 
 
-def _packages_fix(snapshot: Snapshot) -> tuple[Fix, ...]:
+def packages_fix(snapshot: Snapshot) -> tuple[Fix, ...]:
+    """Return what gpudoctor itself does about libraries that are not installed; nothing for a native program."""
     interpreter = value_of(snapshot.interpreter)
     if interpreter is None or snapshot.binary is not None:
         return ()
     return (
         Fix(
-            title="Let gpudoctor install it at an exact version, make it findable, and verify both (`gpudoctor fix "
-            "--undo` takes it back)",
+            title="Let gpudoctor install what is missing at an exact version, make it findable, and verify both "
+            "(`gpudoctor fix --undo` takes it back)",
             applicability="unsafe",
             commands=(f"gpudoctor fix --python {shlex.quote(interpreter.executable)} --packages --apply",),
         ),
@@ -363,9 +271,9 @@ def reinstall_fix(snapshot: Snapshot, owner: str | None, path: str) -> Fix:
         return Fix(title=f"Replace or remove {path}", applicability="display-only")
     distribution = snapshot.distribution(owner)
     version = value_of(distribution.version) if distribution else None
-    pinned = f'"{owner}=={version}"' if version else owner
+    pinned = quoted(f"{owner}=={version}") if version else shlex.quote(owner)
     if is_installed(snapshot, "pip"):
         arguments = f"--force-reinstall --no-deps --no-cache-dir {pinned}"
     else:
-        arguments = f"--reinstall-package {owner} --no-cache {pinned}"
+        arguments = f"--reinstall-package {shlex.quote(owner)} --no-cache {pinned}"
     return Fix(title=f"Install {owner} anew", applicability="safe", commands=(pip_command(snapshot, arguments),))

@@ -11,14 +11,14 @@ from gpudoctor.matrix.claims import Requires
 from gpudoctor.matrix.index import Matrix, matches_version
 from gpudoctor.model.environment import Distribution, Interpreter
 from gpudoctor.model.fact import Unknown, value_of
-from gpudoctor.model.finding import Evaluation, Fix, Level, NotApplicable, Open, Pass, Subject
+from gpudoctor.model.finding import Evaluation, Fail, Fix, Level, NotApplicable, Open, Pass, Subject
 from gpudoctor.model.snapshot import Snapshot
 from gpudoctor.rules.base import Rule
 from gpudoctor.rules.family import torch_family_mismatch
 from gpudoctor.rules.gpu_code import platform_of
 from gpudoctor.rules.markers import marker_holds
 from gpudoctor.rules.pages import packages as pages
-from gpudoctor.rules.reading import evidence, listed, numbers
+from gpudoctor.rules.reading import evidence, listed, numbers, sys_path_doubt
 from gpudoctor.rules.releases import is_own_build
 from gpudoctor.rules.remedies import pip_command
 
@@ -60,7 +60,7 @@ def _evaluate(snapshot: Snapshot, matrix: Matrix) -> tuple[Evaluation, ...]:
     ours = _imported(snapshot)
     if not ours:
         return (NotApplicable("no package of the speech stack is installed"),)
-    judged = _of_the_family(snapshot, matrix)
+    judged, doubt = _of_the_family(snapshot, matrix), sys_path_doubt(snapshot)
     evaluations: list[Evaluation] = []
     for distribution in ours:
         if isinstance(distribution.version, Unknown):
@@ -71,8 +71,15 @@ def _evaluate(snapshot: Snapshot, matrix: Matrix) -> tuple[Evaluation, ...]:
             for u in (*_declared(snapshot, distribution), *_undeclared(snapshot, matrix, distribution))
             if (distribution.name, u.name) not in judged
         ]
-        evaluations += [_judge(snapshot, members) for members in _grouped(unmet)]
+        for members in _grouped(unmet):
+            unseen = doubt if members[0].there is None else None
+            evaluations.append(_not_seen(members, unseen) if unseen else _judge(snapshot, members))
     return tuple(evaluations) or (Pass("distributions"),)
+
+
+def _not_seen(unmet: tuple[_Unmet, ...], doubt: str) -> Open:
+    by, names = unmet[0].by.name, listed([u.name for u in unmet])
+    return Open(f"{by} requires {names}, not seen here, but more may be on sys.path: {doubt}", by)
 
 
 def _imported(snapshot: Snapshot) -> tuple[Distribution, ...]:
@@ -82,7 +89,7 @@ def _imported(snapshot: Snapshot) -> tuple[Distribution, ...]:
 def _of_the_family(snapshot: Snapshot, matrix: Matrix) -> frozenset[tuple[str, str]]:
     """Return the pairs that GPD402 answers for, so that one fault is one finding."""
     answers = torch_family_mismatch.evaluate(snapshot, matrix)
-    failed = {e.finding.subject.name for e in answers if not isinstance(e, Pass | Open | NotApplicable)}
+    failed = {e.finding.subject.name for e in answers if isinstance(e, Fail)}
     return frozenset((name, "torch") for name in failed)
 
 
@@ -111,7 +118,8 @@ def _undeclared(snapshot: Snapshot, matrix: Matrix, by: Distribution) -> Iterato
         if claim.declared or claim.package.startswith("nvidia-"):
             continue
         there = _provided(snapshot, claim.package)
-        if there is None or not _meets(there, claim.versions):
+        missing = not _is_tolerated(snapshot, claim.package) if there is None else not _meets(there, claim.versions)
+        if missing:
             yield _Unmet(by, claim.package, claim.versions, value_of(there.version) if there else None, fact.id)
 
 
@@ -138,7 +146,7 @@ def _is_tolerated(snapshot: Snapshot, name: str) -> bool:
     if name.startswith(("nvidia-", "triton", "pytorch-triton", "cuda-")):
         return True
     interpreter = value_of(snapshot.interpreter)
-    return interpreter is None or interpreter.kind == "conda" or bool(interpreter.path_unknowns)
+    return interpreter is not None and interpreter.kind == "conda"
 
 
 def _is_harmless(name: str, wanted: str, there: Distribution) -> bool:

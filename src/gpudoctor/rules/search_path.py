@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+import shlex
 
 from gpudoctor.matrix.index import Matrix
 from gpudoctor.model.environment import SearchElement
@@ -249,7 +250,7 @@ def _dropped(snapshot: Snapshot, matrix: Matrix, executable: str) -> Evaluation:
                 title="Take the capabilities off (give them to the service unit instead), or make the folders known "
                 "with ldconfig",
                 applicability="display-only",
-                commands=(f"getcap {executable}", f"sudo setcap -r {executable}"),
+                commands=(f"getcap {shlex.quote(executable)}", f"sudo setcap -r {shlex.quote(executable)}"),
             ),
         ),
     )

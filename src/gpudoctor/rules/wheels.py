@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
 
 from gpudoctor.matrix.claims import Conflicts
@@ -26,7 +27,7 @@ from gpudoctor.rules.reading import (
     numbers,
     sys_path_doubt,
 )
-from gpudoctor.rules.remedies import pip_command
+from gpudoctor.rules.remedies import pip_command, quoted
 
 _CUDA_WHEEL = re.compile(r"nvidia-(cublas|cudnn|cuda-runtime|cuda-nvrtc)(-cu\d+)?|onnxruntime-gpu")
 _ONNX_CPU = re.compile(r"onnxruntime(?![\w.-])", re.IGNORECASE)
@@ -117,7 +118,7 @@ def _gpu_build(snapshot: Snapshot, matrix: Matrix, build: Build) -> Fix:
         commands = (pip_command(snapshot, "-y onnxruntime", "uninstall"), pip_command(snapshot, "onnxruntime-gpu"))
         return Fix(title="Replace onnxruntime by onnxruntime-gpu", applicability="unsafe", commands=commands)
     version = (value_of(build.version) or "").partition("+")[0]
-    pinned = torch_build(snapshot, matrix, build) or (f'"torch=={version}"' if version else "torch")
+    pinned = torch_build(snapshot, matrix, build) or (quoted(f"torch=={version}") if version else "torch")
     return Fix(
         title="Install the CUDA build of the same torch (and of torchaudio and torchvision, if they are there)",
         applicability="unsafe",
@@ -213,19 +214,20 @@ def _wanted_cudnn(snapshot: Snapshot, *names: str) -> str | None:
 
 
 def _keep_one(snapshot: Snapshot, keep: str | None, one: Distribution, other: Distribution) -> Fix:
+    both = shlex.join((one.name, other.name))
     if keep is None:
         return Fix(
             title=f"Decide for {one.name} or {other.name}, remove both, install the chosen one anew",
             applicability="display-only",
-            commands=(pip_command(snapshot, f"-y {one.name} {other.name}", "uninstall"),),
+            commands=(pip_command(snapshot, f"-y {both}", "uninstall"),),
         )
     version = value_of(one.version if one.name == keep else other.version)
-    pinned = f'"{keep}=={version}"' if version else keep
+    pinned = quoted(f"{keep}=={version}") if version else keep
     return Fix(
         title=f"Remove both, then install {keep} anew: removing only one takes files of the other with it",
         applicability="unsafe",
         commands=(
-            pip_command(snapshot, f"-y {one.name} {other.name}", "uninstall"),
+            pip_command(snapshot, f"-y {both}", "uninstall"),
             pip_command(snapshot, f"--no-deps {pinned}"),
         ),
     )

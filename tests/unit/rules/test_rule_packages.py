@@ -171,6 +171,19 @@ class TestRequirements:
         assert found.level == "error"
         assert "not installed" in found.message
 
+    @pytest.mark.parametrize("packages", [("onnxruntime==1.20.1",), ("onnxruntime==1.20.1", "silero-vad==4.0.1")])
+    def test_what_was_not_seen_is_open_where_more_may_be_on_sys_path(self, packages: tuple[str, ...]) -> None:
+        """Declared by metadata (ctranslate2), or known by the matrix alone (silero-vad 4 needs torch)."""
+        doubt = Present(interpreter(path_unknowns=("site-packages/x.pth runs code",)))
+        verdict = judge(replace(whisper(*packages), interpreter=doubt), MATRIX, select=("GPD404",))
+        assert verdict.findings == ()
+        assert len(verdict.open) == len(packages)
+        assert all("not seen here, but more may be on sys.path" in q.reason for q in verdict.open)
+
+    def test_but_a_release_that_was_seen_is_judged_there_too(self) -> None:
+        doubt = Present(interpreter(path_unknowns=("site-packages/x.pth runs code",)))
+        assert only("GPD404", replace(whisper("ctranslate2==3.24.0", "onnxruntime==1.20.1"), interpreter=doubt))
+
     def test_an_older_library_than_torch_pins(self) -> None:
         pinned = torch(requires=('nvidia-nvjitlink-cu12==12.4.127; platform_system == "Linux"',))
         found = only("GPD404", with_(machine(), pinned, installed("nvidia-nvjitlink-cu12==12.1.105")))

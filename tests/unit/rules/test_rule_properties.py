@@ -10,8 +10,24 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gpudoctor.matrix.load import load_matrix
-from gpudoctor.model import snapshot as model
+from gpudoctor.model.environment import Build, Distribution, SearchElement, Variable
 from gpudoctor.model.fact import Absent, Present, Unknown
+from gpudoctor.model.loading import ElfFacts, Library, Resolution, SearchStep
+from gpudoctor.model.machine import (
+    ContainerEngine,
+    CudaDriverProbe,
+    Driver,
+    DriverFile,
+    Fabric,
+    Gpu,
+    Host,
+    Libc,
+    MigDevice,
+    NvmlError,
+    PlannedModel,
+    Toolkit,
+)
+from gpudoctor.model.snapshot import Snapshot
 from gpudoctor.rules.engine import judge
 from gpudoctor.rules.registry import RULES
 from unit.rules.builders import SITE, machine, replace
@@ -80,7 +96,7 @@ class _Paths:
 paths = st.builds(_Paths, folders, sonames).map(str)
 optional_paths = st.none() | paths
 elf = st.builds(
-    model.ElfFacts,
+    ElfFacts,
     elf_class=st.sampled_from([32, 64]),
     machine=st.sampled_from(["x86_64", "aarch64", "?"]),
     soname=st.none() | sonames,
@@ -90,7 +106,7 @@ elf = st.builds(
     build_id=st.none(),
 )
 libraries = st.builds(
-    model.Library,
+    Library,
     path=paths,
     real_path=paths,
     family=families,
@@ -103,19 +119,19 @@ libraries = st.builds(
     links=st.integers(1, 3),
 )
 toolkits = st.builds(
-    model.Toolkit,
+    Toolkit,
     directory=st.sampled_from(["/usr", "/", "", "/usr/local/cuda-12.4", "/opt/a b"]),
     version=fact(versions),
     found_via=st.just("directory"),
 )
 steps = st.builds(
-    model.SearchStep,
+    SearchStep,
     rule=st.just("rpath"),
     path=paths,
     result=st.sampled_from(["missing", "not-elf", "found", "unreadable"]),
 )
 resolutions = st.builds(
-    model.Resolution,
+    Resolution,
     consumer=consumers,
     scenario=st.sampled_from(["alone", "after-torch"]),
     requester=sonames,
@@ -135,7 +151,7 @@ resolutions = st.builds(
     fact=st.none() | st.sampled_from([f.id for f in MATRIX.data.facts[:9]] + ["no-such-fact"]),
 )
 builds = st.builds(
-    model.Build,
+    Build,
     package=consumers,
     distribution=names,
     version=fact(versions),
@@ -147,10 +163,10 @@ builds = st.builds(
 capabilities = st.sampled_from(["8.6", "12.0", "6.1", "7.5", "8", "", "x.y", "99.9"])
 sizes = st.sampled_from([0, 1, 4 << 30, 80 << 30])
 slices = st.builds(
-    model.MigDevice, uuid=fact(st.just("MIG-1")), memory_total_bytes=fact(sizes), memory_free_bytes=fact(sizes)
+    MigDevice, uuid=fact(st.just("MIG-1")), memory_total_bytes=fact(sizes), memory_free_bytes=fact(sizes)
 )
 gpus = st.builds(
-    model.Gpu,
+    Gpu,
     index=st.integers(0, 3),
     name=fact(st.sampled_from(["NVIDIA GeForce RTX 3090", "NVIDIA H100", "\x1b[31m", ""])),
     uuid=fact(st.sampled_from(["GPU-1", "GPU-2"])),
@@ -164,20 +180,18 @@ gpus = st.builds(
     ecc_uncorrected=fact(st.integers(0, 2)),
     row_remap_failed=fact(st.booleans()),
     fabric=fact(
-        st.builds(
-            model.Fabric, state=st.sampled_from(["not-started", "in-progress", "completed"]), status=st.integers(0, 1)
-        )
+        st.builds(Fabric, state=st.sampled_from(["not-started", "in-progress", "completed"]), status=st.integers(0, 1))
     ),
     assumed=st.booleans(),
 )
 planned = st.builds(
-    model.PlannedModel,
+    PlannedModel,
     name=st.sampled_from(["large-v3", "medium.en", "unheard-of"]),
     compute_type=st.none() | st.sampled_from(["float16", "int8", "bfloat16", "x"]),
     batch_size=st.sampled_from([1, 8, 100]),
 )
 engines = st.builds(
-    model.ContainerEngine,
+    ContainerEngine,
     program=paths,
     toolkit=fact(paths),
     runtime=fact(paths),
@@ -187,7 +201,7 @@ visible = st.sampled_from(
     [None, "", "0", "7", "0,9", "GPU-1", "GPU-", "MIG-1", "MIG-GPU-1/0/0", "all", "\u0661", "," * 900]
 )
 distributions = st.builds(
-    model.Distribution,
+    Distribution,
     name=names,
     version=fact(versions),
     site_dir=folders,
@@ -198,22 +212,22 @@ distributions = st.builds(
     ),
 )
 elements = st.builds(
-    model.SearchElement,
+    SearchElement,
     index=st.integers(0, 5),
     raw=st.sampled_from(["", "/opt/cuda", "~/x", "$ORIGIN", "rel", '"q"']),
     directory=st.none() | folders,
     state=st.sampled_from(["directory", "missing", "not-a-directory", "unreadable", "empty", "relative"]),
 )
-files = st.builds(model.DriverFile, path=paths, real_path=paths, release=fact(versions))
-nvml_errors = st.builds(model.NvmlError, code=st.sampled_from([4, 9, 12, 15, 17, 18, 999, 7]), message=st.just("no"))
+files = st.builds(DriverFile, path=paths, real_path=paths, release=fact(versions))
+nvml_errors = st.builds(NvmlError, code=st.sampled_from([4, 9, 12, 15, 17, 18, 999, 7]), message=st.just("no"))
 cuda_probes = st.builds(
-    model.CudaDriverProbe,
+    CudaDriverProbe,
     init_code=fact(st.sampled_from([0, 34, 100, 803, 999, 5])),
     driver_version=fact(versions),
     device_count=fact(st.integers(0, 2)),
 )
 drivers = st.builds(
-    model.Driver,
+    Driver,
     release=fact(versions),
     cuda_version=fact(versions),
     kernel_module=fact(versions),
@@ -225,12 +239,12 @@ drivers = st.builds(
     assumed=st.booleans(),
 )
 hosts = st.builds(
-    model.Host,
+    Host,
     os=st.sampled_from(["linux", "windows", "macos"]),
     machine=st.sampled_from(["x86_64", "aarch64"]),
     kernel=st.just(Absent()),
     distribution=st.just(Absent()),
-    libc=fact(st.builds(model.Libc, name=st.sampled_from(["glibc", "musl"]), version=fact(versions))),
+    libc=fact(st.builds(Libc, name=st.sampled_from(["glibc", "musl"]), version=fact(versions))),
     container=fact(st.just("docker")),
     wsl=fact(st.sampled_from(["1", "2"])),
     tegra=fact(st.just("36.3.0")),
@@ -242,7 +256,7 @@ hosts = st.builds(
 
 
 @st.composite
-def snapshots(draw: st.DrawFn) -> model.Snapshot:
+def snapshots(draw: st.DrawFn) -> Snapshot:
     usual = machine()
     interpreter = usual.interpreter.value  # type: ignore[union-attr]
     odd = replace(
@@ -265,7 +279,7 @@ def snapshots(draw: st.DrawFn) -> model.Snapshot:
         distributions=tuple(draw(st.lists(distributions, max_size=4))),
         builds=tuple(draw(st.lists(builds, max_size=3))),
         variables=tuple(
-            model.Variable(name=name, value=text)
+            Variable(name=name, value=text)
             for name, text in (("LD_LIBRARY_PATH", value), ("CUDA_VISIBLE_DEVICES", draw(visible)))
             if text is not None
         ),
@@ -277,7 +291,7 @@ def snapshots(draw: st.DrawFn) -> model.Snapshot:
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(snapshots())
-def test_every_rule_answers_any_snapshot(snapshot: model.Snapshot) -> None:
+def test_every_rule_answers_any_snapshot(snapshot: Snapshot) -> None:
     verdict = judge(snapshot, MATRIX)
     assert set(verdict.evaluations) == {r.id for r in RULES}
     assert all(verdict.evaluations.values())
@@ -290,8 +304,8 @@ def test_every_rule_answers_any_snapshot(snapshot: model.Snapshot) -> None:
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(snapshots())
-def test_a_snapshot_file_is_judged_as_the_snapshot_itself(snapshot: model.Snapshot) -> None:
-    copy = msgspec.json.decode(msgspec.json.encode(snapshot), type=model.Snapshot)
+def test_a_snapshot_file_is_judged_as_the_snapshot_itself(snapshot: Snapshot) -> None:
+    copy = msgspec.json.decode(msgspec.json.encode(snapshot), type=Snapshot)
     assert judge(copy, MATRIX) == judge(snapshot, MATRIX)
 
 
@@ -303,14 +317,12 @@ def test_what_nobody_could_look_at_is_never_clean(packages: list[str], os: str) 
     unseen = replace(
         usual,
         host=replace(usual.host, os=os, libc=blind, nvidia_pci=blind, device_nodes=blind, wsl=blind, container=blind),
-        driver=model.Driver(
-            **{f: blind for f in model.Driver.__struct_fields__ if f != "assumed"},
+        driver=Driver(
+            **{f: blind for f in Driver.__struct_fields__ if f != "assumed"},
         ),
         gpus=blind,
         builds=tuple(
-            model.Build(
-                package=p, distribution=p, version=blind, gpu=blind, cuda=blind, cudnn=blind, architectures=blind
-            )
+            Build(package=p, distribution=p, version=blind, gpu=blind, cuda=blind, cudnn=blind, architectures=blind)
             for p in packages
         ),
     )
