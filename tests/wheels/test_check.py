@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -275,6 +276,7 @@ class TestCudnnForAnotherCuda:
         assert set(findings) == {"cuda-lib-not-loadable", "cudnn-cuda-mismatch"}
         commands = [c for fix in findings["cuda-lib-not-loadable"]["fixes"] for c in fix["commands"]]
         assert not any("nvidia/cudnn" in c for c in commands)
+        assert findings["cuda-lib-not-loadable"]["fixes"][0]["title"].startswith("First see to libcudnn_graph.so.9")
 
     @pytest.mark.parametrize(
         "command", [("fix",), ("fix", "--packages"), ("env",), ("run", "--", "true")], ids=" ".join
@@ -302,3 +304,14 @@ def test_a_changed_file_that_other_environments_share_is_told_as_theirs_too(tmp_
     assert finding["subject"]["name"] == "nvidia-cublas-cu12"
     assert any("libnvblas.so.12 has 3 names" in e["value"] for e in finding["evidence"])
     assert any("every environment" in c for c in finding["consequences"])
+
+
+@pytest.mark.parametrize("slug", ["ct2-460-cudnn8", "ct2-485-cublas12"])
+def test_the_repair_that_is_advised_first_has_a_plan(slug: str) -> None:
+    for finding in library_findings(check(slug)):
+        program, *arguments = shlex.split(finding["fixes"][0]["commands"][0])
+        assert program == "gpudoctor"
+        # The installer asks the package index, whose certificate may be the machine's own.
+        trust = {k: v for k, v in os.environ.items() if k.startswith("SSL_CERT")}
+        done = gpudoctor(*(a for a in arguments if a != "--apply"), **trust)
+        assert done.stdout.startswith("repair "), done.stdout + done.stderr
