@@ -166,11 +166,15 @@ class TestTerminals:
 
 
 class TestOutput:
-    def test_a_full_device_is_one_sentence(self, bare_env: Path) -> None:
+    @pytest.mark.parametrize("environment", [{}, {"COLUMNS": "80"}], ids=["pipe", "width"])
+    @pytest.mark.parametrize("arguments", [("check",), ("rule",), ("check", "--help")], ids=" ".join)
+    def test_a_full_device_is_one_sentence(
+        self, arguments: tuple[str, ...], environment: dict[str, str], bare_env: Path
+    ) -> None:
         with open("/dev/full", "w") as full:
             done = subprocess.run(
-                [GPUDOCTOR, "check", "--python", bare_env],
-                env=clean_environment(),
+                [GPUDOCTOR, *arguments],
+                env=clean_environment(VIRTUAL_ENV=str(bare_env), **environment),
                 stdout=full,
                 stderr=subprocess.PIPE,
                 text=True,

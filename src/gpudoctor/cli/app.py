@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from errno import ENOSPC
 from importlib import import_module
 from inspect import cleandoc
 from io import StringIO, TextIOWrapper
@@ -106,6 +107,9 @@ def run(arguments: list[str] | None = None) -> int:
         return _fail(str(error), error.exit_status)
     except BrokenPipeError:
         return _closed_pipe()
+    except OSError as error:
+        # `--help` is printed by the library below; what gpudoctor prints says itself where it cannot be written.
+        return _full(error) if error.errno == ENOSPC and error.filename is None else _internal(error)
     except Exception as error:  # noqa: BLE001 - the last resort: an internal error has its own exit status
         return _internal(error)
     return result if isinstance(result, int) else 0
@@ -170,6 +174,13 @@ def _closed_pipe() -> int:
 
     abandon_stdout()
     return 0
+
+
+def _full(error: OSError) -> int:
+    from gpudoctor.system.terminal import abandon_stdout
+
+    abandon_stdout()
+    return _fail(f"cannot write to standard output: {error.strerror}", EXIT_USAGE)
 
 
 def _internal(error: Exception) -> int:

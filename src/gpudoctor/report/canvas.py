@@ -89,9 +89,12 @@ class Canvas:
 
 
 def _console(colored: bool, width: int) -> Console:
+    from io import StringIO
+
     from rich.console import Console
 
     return Console(
+        file=StringIO(),  # what is captured must not reach standard output, not even to find out that it is full
         force_terminal=colored,
         color_system="standard" if colored else None,
         no_color=not colored,
