@@ -152,9 +152,75 @@ class TestBrokenLines:
         for at in (45, 60, 70):
             assert first(text[:at], text[at:]) == "torch-family-abi-mismatch", at
 
+    def test_wrapped_between_words(self) -> None:
+        text = "the journal of node-7 says: NVRM: GPU 0000:3b:00.0: GPU has fallen off the bus. Nothing else."
+        for at in (place for place, char in enumerate(text) if char == " " and place >= 40):
+            assert first(text[:at], text[at + 1 :]) == "gpu-hardware-fault", at
+
     def test_by_the_kernel(self) -> None:
         lines = ("[ 1.1] NVRM: The NVIDIA GPU 0000:b3:00.0", "  NVRM: fallen off the bus and is not responding.")
         assert first(*lines) == "gpu-hardware-fault"
+
+
+@pytest.mark.parametrize(
+    ("status", "cause"),
+    [
+        ("cuBLAS failed with status CUBLAS STATUS NOT SUPPORTED", "compute-type-unsupported"),
+        ("cuDNN failed with status CUDNN STATUS SUBLIBRARY VERSION MISMATCH", "cudnn-mixed"),
+    ],
+)
+def test_a_status_without_its_underscores(status: str, cause: str) -> None:
+    assert first("The following error occured:", f"RuntimeError: {status}") == cause
+
+
+@pytest.mark.parametrize(
+    ("message", "cause"),
+    [
+        # A program that is older than the code says its number only.
+        (
+            "CudaSupportError: Error at driver init: [802] Call to cuInit results in UNKNOWN_CUDA_ERROR",
+            "fabric-manager",
+        ),
+        ("[803] Call to cuInit results in UNKNOWN_CUDA_ERROR", "forward-compat"),
+        ("E cuda_driver.cc:271] failed call to cuInit: UNKNOWN ERROR (804)", "forward-compat"),
+        # Python up to 3.9 does not name the class.
+        ("TypeError: __init__() got an unexpected keyword argument 'embedding_exclude_overlap'", "python-api-removed"),
+        ("TypeError: transcribe() got an unexpected keyword argument 'no_repeat_ngram_size'", "python-api-removed"),
+        ("AttributeError: 'WhisperFeatureExtractor' object has no attribute 'dither'", "python-api-removed"),
+        ("Cython.Compiler.Errors.CompileError: av/audio/frame.pyx", "no-wheel-for-python"),
+        ("Error: unsupported CUDA version: driver 8.0 < image 9.0.176", "driver-too-old"),
+        ("Error: unsupported CUDA version: driver 0.0 < image 9.0.176", "driver-missing"),
+        ("RuntimeError: cuDNN compiled (8005) and runtime (7605) versions mismatch", "cudnn-mixed"),
+        ("`ffprobe` was not found, the clip cannot be read", "audio-or-ffmpeg"),
+        ("Please install `ffmpeg` to go on", "audio-or-ffmpeg"),
+        ("RequestError: getaddrinfo EAI_AGAIN cdn-lfs.huggingface.co", "model-download"),
+        ("chroot: failed to run command 'nvidia-smi': No such file or directory", "driver-missing"),
+        ("nvidia_uvm: version magic '6.1.0-18 SMP ' should be '6.1.0-22 SMP '", "driver-missing"),
+        ("NVRM: krcRcAndNotifyAllChannels_IMPL: RC all channels for critical error 95.", "gpu-hardware-fault"),
+        ("nvidia-nvswitch1: SXid (PCI:0000:86:00.0): 20034, Fatal, Link 12 LTSSM Fault Up", "gpu-hardware-fault"),
+        ("ImportError: cannot import name 'N_FRAMES' from 'whisper.audio'", "python-api-removed"),
+        ("AttributeError: module 'av' has no attribute 'AudioFifo'", "python-api-removed"),
+        ("    1. (self: ctranslate2._ext.Whisper, features: StorageView) -> object", "python-api-removed"),
+        ("ValueError: Invalid input features shape: expected an input with shape (1, 128, 3000)", "python-api-removed"),
+        ("error: cannot enable executable stack as shared object requires: Invalid argument", "exec-stack"),
+        ("runc: nvidia-container-runtime did not terminate successfully: exit status 1", "container-toolkit-missing"),
+        # Each of these was in a pattern, and no literal led to it.
+        ("cudaErrorMemoryAllocation: out of memory", "gpu-oom"),
+        ("libcusparse.so: version 'libnvJitLink.so.12' not found (required by it)", "cuda-libs-mixed"),
+        ("OSError: Can't load weights for 'openai/whisper-x'.", "model-download"),
+        ("Cuda failure 209", "gpu-arch-unsupported"),
+    ],
+)
+def test_other_wordings_of_what_is_known(message: str, cause: str) -> None:
+    assert first(message) == cause
+
+
+def test_a_node_program_without_a_connection_needs_a_model() -> None:
+    error = "Error: connect ETIMEDOUT 203.0.113.20:443"
+    assert first(error) is None
+    assert first("fetching ggml-small.bin ...", error) == "model-download"
+    assert first("fetching ggml-small.bin ...", "Error: connect ECONNREFUSED 127.0.0.1:443") is None
+    assert first("fetching ggml-small.bin ...", "Error: connect ECONNREFUSED 203.0.113.20:5432") is None
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-8-sig"])
