@@ -13,10 +13,11 @@ MOST_NESTED = 400
 
 def complaints_of(pattern: str) -> list[str]:
     """Return what makes a regular expression slow on hostile text; empty when nothing does."""
-    return list(_walk(_parse(pattern), 1))
+    return list(_walk(parts_of(pattern), 1))
 
 
-def _parse(pattern: str) -> Any:
+def parts_of(pattern: str) -> Any:
+    """Return the parts of a regular expression, as Python's own parser sees them."""
     if sys.version_info >= (3, 11):
         from re import _parser as parser  # type: ignore[attr-defined]
     else:

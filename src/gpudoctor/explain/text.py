@@ -60,7 +60,7 @@ def excerpt_of(text: str, pattern: str | None) -> str:
     match = re.search(pattern, text) if pattern and len(text) > _EXCERPT_CHARS else None
     # Masked before it is cut: half a token would not be known as one.
     start = max(0, match.start() - _LEAD_CHARS) if match else 0
-    masked = printable(mask(text))
+    masked = printable(mask(text).expandtabs(1).strip())
     if masked != text and start:
         match = re.search(pattern, masked) if pattern else None
         start = max(0, match.start() - _LEAD_CHARS) if match else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import yaml
 from gpudoctor.cli.rule import every_rule
 from gpudoctor.explain.catalogue import load_catalogue
 from gpudoctor.explain.rank import explain_lines
-from gpudoctor.explain.safety import complaints_of
+from gpudoctor.explain.safety import complaints_of, parts_of
 
 ROOT = Path(__file__).parents[3]
 CATALOGUE = load_catalogue()
@@ -95,3 +96,34 @@ def test_no_pattern_can_run_away(message) -> None:
 @pytest.mark.parametrize("pattern", [r"(a+)+b", r"\w*x", r"(?:\w{1,200}\s){1,200}", r"(x{1,100}){1,100}"])
 def test_the_lint_finds_patterns_that_run_away(pattern: str) -> None:
     assert complaints_of(pattern)
+
+
+def one_of(branch, choice: random.Random) -> str:
+    """Return a text that a parsed pattern matches: of each repeat the fewest, of each choice one."""
+    return "".join(_piece(str(op), value, choice) for op, value in branch)
+
+
+def _piece(op: str, value, choice: random.Random) -> str:
+    if op == "LITERAL":
+        return chr(value)
+    if op == "IN":
+        kind, first = value[0]
+        plain = {"LITERAL": lambda: chr(first), "RANGE": lambda: chr(first[0]), "NEGATE": lambda: "q"}
+        return plain.get(str(kind), lambda: {"DIGIT": "5", "SPACE": " "}.get(str(first).rpartition("_")[2], "w"))()
+    if op in ("MAX_REPEAT", "MIN_REPEAT"):
+        return one_of(value[2], choice) * value[0]
+    if op == "SUBPATTERN":
+        return one_of(value[3], choice)
+    if op == "BRANCH":
+        return one_of(choice.choice(value[1]), choice)
+    return {"ANY": "x", "NOT_LITERAL": "z"}.get(op, "")
+
+
+@pytest.mark.parametrize("message", MESSAGES, ids=lambda m: m.id)
+def test_a_literal_leads_to_each_alternative(message) -> None:
+    tree = list(parts_of(message.pattern))
+    branches = tree[0][1][1] if len(tree) == 1 and str(tree[0][0]) == "BRANCH" else [tree]
+    choice = random.Random(7)
+    for branch in branches:
+        texts = [text for _ in range(200) if re.search(message.pattern, text := one_of(branch, choice))]
+        assert not texts or any(anchor in text for text in texts for anchor in message.anchors), texts[0]

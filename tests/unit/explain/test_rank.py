@@ -196,7 +196,6 @@ def test_a_status_without_its_underscores(status: str, cause: str) -> None:
         ("RequestError: getaddrinfo EAI_AGAIN cdn-lfs.huggingface.co", "model-download"),
         ("chroot: failed to run command 'nvidia-smi': No such file or directory", "driver-missing"),
         ("nvidia_uvm: version magic '6.1.0-18 SMP ' should be '6.1.0-22 SMP '", "driver-missing"),
-        ("NVRM: krcRcAndNotifyAllChannels_IMPL: RC all channels for critical error 95.", "gpu-hardware-fault"),
         ("nvidia-nvswitch1: SXid (PCI:0000:86:00.0): 20034, Fatal, Link 12 LTSSM Fault Up", "gpu-hardware-fault"),
         ("ImportError: cannot import name 'N_FRAMES' from 'whisper.audio'", "python-api-removed"),
         ("AttributeError: module 'av' has no attribute 'AudioFifo'", "python-api-removed"),
@@ -239,3 +238,7 @@ def test_a_log_of_something_else_gets_no_cause(log: str) -> None:
     found = explain_lines(log.encode().splitlines())
     assert found.causes == ()
     assert found.advice
+
+
+def test_a_tab_is_shown_as_a_space() -> None:
+    assert explain_lines([b"\tlibcublas.so.12\t=> not found\n"]).causes[0].excerpt == "libcublas.so.12 => not found"
