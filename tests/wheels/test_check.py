@@ -308,7 +308,9 @@ def test_a_changed_file_that_other_environments_share_is_told_as_theirs_too(tmp_
 
 @pytest.mark.parametrize("slug", ["ct2-460-cudnn8", "ct2-485-cublas12"])
 def test_the_repair_that_is_advised_first_has_a_plan(slug: str) -> None:
-    for finding in library_findings(check(slug)):
+    findings = library_findings(check(slug))
+    assert findings
+    for finding in findings:
         program, *arguments = shlex.split(finding["fixes"][0]["commands"][0])
         assert program == "gpudoctor"
         # The installer asks the package index, whose certificate may be the machine's own.

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 import msgspec
 
 from gpudoctor.canary.judge import apply_canary
+from gpudoctor.canary.rules import canary_failed
 from gpudoctor.canary.run import run_canary
 from gpudoctor.loader.target import Target
 from gpudoctor.matrix.index import Matrix
 from gpudoctor.model.finding import OpenQuestion
 from gpudoctor.model.snapshot import Snapshot
-from gpudoctor.rules.engine import Verdict, is_selected
+from gpudoctor.rules.engine import Verdict, is_asked, is_selected
 from gpudoctor.system.protocol import ReadSystem
 
 
@@ -40,7 +41,8 @@ def deepen(
     report = run_canary(system, matrix, target, snapshot.resolutions)
     known = set(verdict.findings)
     findings = apply_canary(verdict.findings, report, snapshot)
-    problems = tuple(OpenQuestion(rule="GPD211", reason=problem) for problem in report.problems)
+    asked = is_asked(canary_failed.id, canary_failed.name, select, ignore)
+    problems = tuple(OpenQuestion(rule=canary_failed.id, reason=why) for why in report.problems if asked)
     return msgspec.structs.replace(
         verdict,
         findings=tuple(f for f in findings if f in known or is_selected(f, select, ignore)),

@@ -26,7 +26,7 @@ from gpudoctor.canary.steps import (
 from gpudoctor.canary.trace import MAX_TRACES, cut_trace, traced
 from gpudoctor.loader.sites import Sites
 from gpudoctor.loader.target import Target
-from gpudoctor.matrix.index import Matrix, matches_version
+from gpudoctor.matrix.index import Matrix
 from gpudoctor.model.canary import CanaryReport, CanaryStep, CanaryVersion, Disagreement
 from gpudoctor.model.loading import Resolution, Scenario
 from gpudoctor.system import children
@@ -191,12 +191,8 @@ def plan_stages(
 
 
 def _imports_torch(system: ReadSystem, matrix: Matrix, target: Target) -> bool:
-    known = matrix.consumers.get("ctranslate2")
     installed = Sites(system, target.site_dirs).version("ctranslate2")
-    version = installed[0] if installed else None
-    return known is not None and any(
-        first.package == "torch" and matches_version(first.versions, version) for first in known.imports_first
-    )
+    return matrix.imports_torch("ctranslate2", installed[0] if installed else None)
 
 
 def _with_traces(

@@ -281,13 +281,12 @@ class ConsumerRun:
         return tuple(found)
 
     def _linked(self) -> Iterable[Resolution]:
-        steps = {id(mapped): step for mapped, step in self._entries}
         told: set[str] = set()
-        for entry, _ in self._entries:
+        for entry, step in self._entries:
             for requester, name, family in linked_families(self._matrix, (entry,), self.process):
                 if name not in told:
                     told.add(name)
-                    yield self._linked_answer(requester, name, family, steps[id(entry)].when_opened)
+                    yield self._linked_answer(requester, name, family, step.when_opened)
         if self._broken is not None:
             yield from self._linked_before_break(told)
 

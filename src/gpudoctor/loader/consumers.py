@@ -9,9 +9,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from gpudoctor.loader.answers import (
-    unknown,
-)
+from gpudoctor.loader.answers import unknown
 from gpudoctor.loader.consumer_run import ConsumerRun, Installed, asking_for, openings_of
 from gpudoctor.loader.elf import ElfObject
 from gpudoctor.loader.emulation import CannotEmulate, Emulation
@@ -57,9 +55,9 @@ def _installed(matrix: Matrix, sites: Sites) -> Iterable[Installed]:
         steps = [s for s in consumer.entry if not s.preload]
         if not any(sites.first(step.glob) for step in steps):
             continue
-        found = next(((d, sites.version(d)) for d in consumer.distributions if sites.version(d)), None)
-        version = found[1][0] if found and found[1] else None
-        yield Installed(consumer, version, found[0] if found else None)
+        found = ((found[0], name) for name in consumer.distributions if (found := sites.version(name)))
+        version, distribution = next(found, (None, None))
+        yield Installed(consumer, version, distribution)
 
 
 def _not_emulated(matrix: Matrix, system: ReadSystem, wanted: tuple[Installed, ...], reason: str) -> LoaderAnswer:

@@ -16,7 +16,8 @@ from gpudoctor.loader.ldso import LdSo
 from gpudoctor.model.errors import GpuDoctorError
 from gpudoctor.model.loading import Failure, SearchStep
 
-_TOKEN = re.compile(r"\$(?:\{(ORIGIN|LIB|PLATFORM)\}|(ORIGIN|LIB|PLATFORM)(?![A-Za-z0-9_]))")
+# A word that only begins so is none: `$LIBDIR` is taken literally.
+TOKEN = re.compile(r"\$(?:\{(ORIGIN|LIB|PLATFORM)\}|(ORIGIN|LIB|PLATFORM)(?![A-Za-z0-9_]))")
 _GOES_ON = ("ENOENT", "EACCES")
 _FAILURES: Mapping[str, Failure] = {
     "not-elf": "not-elf",
@@ -31,10 +32,22 @@ def inexpressible(directory: str) -> str | None:
         if character in directory:
             return f"'{character}' separates directories in LD_LIBRARY_PATH and cannot be escaped"
     # Nothing escapes these. Source: ld.so(8), "Dynamic string tokens".
-    token = _TOKEN.search(directory)
+    token = TOKEN.search(directory)
     if token:
         return f"the loader would replace {token.group()} in LD_LIBRARY_PATH"
     return None if directory.startswith("/") else "it is not an absolute path"
+
+
+def expand_tokens(text: str, values: Mapping[str, str | None]) -> str | None:
+    """Return text with the loader's tokens replaced; None when one has no value here. Other `$` words stay.
+
+    Source: https://man7.org/linux/man-pages/man8/ld.so.8.html (2026-11-20), "Dynamic string tokens".
+    """
+    if "$" not in text:
+        return text
+    if any(not values[m[1] or m[2]] for m in TOKEN.finditer(text)):
+        return None
+    return TOKEN.sub(lambda m: values[m[1] or m[2]] or "", text)
 
 
 class LoadError(GpuDoctorError):
@@ -81,13 +94,7 @@ class Search:
 
     def expand(self, text: str, origin: str) -> str | None:
         """Return text with $ORIGIN, $LIB and $PLATFORM replaced, None when one has no value here."""
-        if "$" not in text:
-            return text
-        values = {"ORIGIN": origin, "LIB": self.ldso.lib, "PLATFORM": self.ldso.platform}
-        used = [m[1] or m[2] for m in _TOKEN.finditer(text)]
-        if any(not values[name] for name in used):
-            return None
-        return _TOKEN.sub(lambda m: values[m[1] or m[2]], text)
+        return expand_tokens(text, {"ORIGIN": origin, "LIB": self.ldso.lib, "PLATFORM": self.ldso.platform})
 
     def split(self, text: str, origin: str, separators: str) -> tuple[str, ...]:
         """Return the directories of a search path, each with its slash; an empty one is the working directory."""

@@ -81,6 +81,13 @@ class Matrix:
         """Tell whether the matrix has any fact about a subject."""
         return subject in self._by_subject
 
+    def imports_torch(self, consumer: str, version: str | None) -> bool:
+        """Tell whether a consumer's own import imports torch, where it is installed, at a version of the consumer."""
+        known = self.consumers.get(consumer)
+        return known is not None and any(
+            first.package == "torch" and matches_version(first.versions, version) for first in known.imports_first
+        )
+
     def fact(self, fact_id: str) -> Fact | None:
         """Return a fact by id."""
         return self._by_id.get(fact_id)

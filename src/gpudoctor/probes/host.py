@@ -176,12 +176,20 @@ def _container(system: ReadSystem) -> Fact[str]:
     # systemd calls the Windows Subsystem for Linux a container; here it is a fact of its own.
     if isinstance(marked, Present) and marked.value.strip() not in ("", "wsl"):
         return Present(marked.value.strip().splitlines()[0])
+    unseen = [marked] if isinstance(marked, Unknown) else []
     for path, kind in (("/run/.containerenv", "podman"), ("/.dockerenv", "docker")):
-        if _exists(system, path):
+        try:
+            system.stat(path)
+        except NotThere:
+            continue
+        except CannotLook as error:
+            unseen.append(Unknown(error.reason))
+        else:
             return Present(kind)
     if environment.get("container"):
         return Present(environment["container"])
-    return _container_of_cgroup(_read(system, "/proc/1/cgroup"))
+    found = _container_of_cgroup(_read(system, "/proc/1/cgroup"))
+    return unseen[0] if unseen and isinstance(found, Absent) else found
 
 
 def _container_of_cgroup(cgroup: Fact[str]) -> Fact[str]:

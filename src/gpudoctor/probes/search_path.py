@@ -6,6 +6,7 @@ import posixpath
 import re
 from typing import Literal
 
+from gpudoctor.loader.search import expand_tokens
 from gpudoctor.matrix.index import Matrix
 from gpudoctor.model.environment import SearchElement
 from gpudoctor.system.protocol import CannotLook, NotThere, ReadSystem, encodable
@@ -15,7 +16,6 @@ SearchState = Literal["directory", "missing", "not-a-directory", "unreadable", "
 
 MAX_LIBRARIES = 64
 _SEPARATORS = re.compile("[:;]")
-_TOKEN = re.compile(r"\$(?:\{(ORIGIN|LIB|PLATFORM)\}|(ORIGIN|LIB|PLATFORM)(?![A-Za-z0-9_]))")
 
 
 def probe_search_path(
@@ -52,7 +52,7 @@ def probe_search_path(
 def _element(
     system: ReadSystem, matrix: Matrix, index: int, raw: str, cwd: str, tokens: dict[str, str | None]
 ) -> SearchElement:
-    expanded = _expand(raw, tokens)
+    expanded = expand_tokens(raw, tokens)
     if expanded is None:
         return SearchElement(index=index, raw=encodable(raw), directory=None, state="unreadable")
     directory = posixpath.join(cwd, expanded) if expanded else cwd
@@ -65,14 +65,6 @@ def _element(
     return SearchElement(
         index=index, raw=encodable(raw), directory=encodable(directory), state=state, libraries=libraries
     )
-
-
-def _expand(raw: str, tokens: dict[str, str | None]) -> str | None:
-    """Replace the loader's tokens; None when one of them is not known here. Other `$` words stay as they are."""
-    names = [curly or bare for curly, bare in _TOKEN.findall(raw)]
-    if any(tokens[name] is None for name in names):
-        return None
-    return _TOKEN.sub(lambda match: tokens[match.group(1) or match.group(2)] or "", raw)
 
 
 def _look(system: ReadSystem, matrix: Matrix, directory: str) -> tuple[State, tuple[str, ...]]:

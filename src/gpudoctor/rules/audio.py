@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import shlex
 
 from gpudoctor.matrix.index import Matrix
 from gpudoctor.model.environment import Distribution
@@ -59,7 +60,7 @@ def _missing(snapshot: Snapshot, starters: tuple[Distribution, ...], searched: t
 def _install(snapshot: Snapshot) -> Fix:
     interpreter = value_of(snapshot.interpreter)
     if interpreter and interpreter.kind == "conda":
-        command = f"conda install --prefix {interpreter.prefix} ffmpeg"
+        command = f"conda install --prefix {shlex.quote(interpreter.prefix)} ffmpeg"
     elif snapshot.host.os == "macos":
         command = "brew install ffmpeg"
     else:

@@ -11,7 +11,7 @@ from gpudoctor.model.snapshot import Snapshot
 from gpudoctor.rules.base import Rule
 from gpudoctor.rules.gpu_code import platform_of
 from gpudoctor.rules.pages import packages as pages
-from gpudoctor.rules.reading import evidence
+from gpudoctor.rules.reading import evidence, installed_versions
 from gpudoctor.rules.releases import (
     Clash,
     WrongPython,
@@ -27,11 +27,6 @@ from gpudoctor.rules.remedies import pip_command, quoted
 # What the files themselves tell (cuDNN's majors, torch's family) other rules judge by them, not by a table.
 _CAUSES = ("numpy-abi", "python-api-removed", "torch-weights-only")
 _NO_CAUSE = "none of the taxonomy's causes fits"
-
-
-def installed_versions(snapshot: Snapshot) -> dict[str, str | None]:
-    """Return the version of each distribution that `import` would use, by canonical name; None where unknown."""
-    return {d.name: value_of(d.version) for d in reversed(snapshot.distributions)}
 
 
 # --- GPD403 ----------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import msgspec
 
 from gpudoctor.matrix.index import Matrix
 from gpudoctor.model.fact import Absent, Present, Unknown, value_of
-from gpudoctor.model.finding import Evaluation, Fail, Fix, Level, NotApplicable, Open, Pass
+from gpudoctor.model.finding import Evaluation, Fail, Fix, NotApplicable, Open, Pass
 from gpudoctor.model.snapshot import Snapshot
 from gpudoctor.rules.base import Rule
 from gpudoctor.rules.devices import VARIABLE, judged_value, selection
@@ -153,7 +153,7 @@ def _ask_nvml(snapshot: Snapshot) -> tuple[Evaluation, ...]:
             return (Pass(DRIVER.name),)
 
 
-def _refused(door: str, code: int, refusal: _Refusal | None, snapshot: Snapshot, level: Level = "error") -> Evaluation:
+def _refused(door: str, code: int, refusal: _Refusal | None, snapshot: Snapshot) -> Evaluation:
     if refusal is None:
         return Open(f"{door} answered {code}, which gpudoctor cannot explain", DRIVER.name)
     libcuda = value_of(snapshot.driver.libcuda)
@@ -163,7 +163,6 @@ def _refused(door: str, code: int, refusal: _Refusal | None, snapshot: Snapshot,
         cause=refusal.cause,
         reason=refusal.why,
         confidence="proved",
-        level=level,
         evidence=evidence(
             (door, str(code)),
             ("libcuda.so.1", libcuda.real_path if libcuda else None),

@@ -17,8 +17,8 @@ from gpudoctor.model.snapshot import Snapshot
 from gpudoctor.rules.misses import (
     NOWHERE,
     Group,
-    Miss,
     deciding_scenario,
+    is_foreign,
     late_misses,
     tidy_path,
     unreached_folders,
@@ -27,11 +27,10 @@ from gpudoctor.rules.origins import other_cuda_of
 from gpudoctor.rules.reading import consumer_version, listed, unique
 from gpudoctor.rules.remedies import (
     BEFORE_START,
-    clash_of,
     export_command,
+    is_a_decision,
     newer_release_fix,
     packages_fix,
-    requirements_of,
 )
 
 
@@ -88,8 +87,8 @@ def own_fixes(
     lacking = _beyond_paths(snapshot, matrix, consumer, groups)
     if not lacking:
         return (own,)
-    settled = not any(g.state not in NOWHERE or _is_a_decision(snapshot, matrix, g) for g in lacking)
-    if settled and (packages := packages_fix(snapshot)):
+    settled = not any(g.state not in NOWHERE or is_a_decision(snapshot, matrix, g) for g in lacking)
+    if settled and (packages := packages_fix(snapshot, matrix, consumer)):
         return packages
     names = listed(unique(name for g in lacking for name in g.names))
     title = f"First see to {names}, without which gpudoctor changes nothing; then l{own.title[1:]}"
@@ -104,20 +103,11 @@ def _beyond_paths(snapshot: Snapshot, matrix: Matrix, consumer: str, groups: Seq
         for g in groups
         if g.consumer == consumer
         and any(m.resolution.scenario == scenario and not m.resolution.assumed for m in g.misses)
-        and (g.state in (*NOWHERE, "broken") or any(_is_foreign(snapshot, matrix, m) for m in g.misses))
+        and (g.state in (*NOWHERE, "broken") or any(is_foreign(snapshot, matrix, m) for m in g.misses))
     ]
     if late := tuple(m for m in late_misses(snapshot, matrix, consumer) if not m.resolution.assumed):
         lacking.append(Group("GPD201", consumer, None, "not-installed", "error", late))
     return tuple(lacking)
-
-
-def _is_a_decision(snapshot: Snapshot, matrix: Matrix, group: Group) -> bool:
-    """Tell whether what a group lacks is not just installed: nobody knows what brings it, or it would break another."""
-    return not requirements_of(snapshot, matrix, group) or clash_of(snapshot, matrix, group) is not None
-
-
-def _is_foreign(snapshot: Snapshot, matrix: Matrix, miss: Miss) -> bool:
-    return miss.found is not None and other_cuda_of(snapshot, matrix, miss.resolution, miss.found) is not None
 
 
 def _environment_fix(python: str, applicability: Applicability, *, by_path: bool) -> Fix:

@@ -85,7 +85,7 @@ def judge(
         UsageError: A selection names no rule.
     """
     _check_names((*select, *ignore), rules)
-    chosen = [r for r in rules if (not select or _named(r, select)) and not _named(r, ignore)]
+    chosen = [r for r in rules if is_asked(r.id, r.name, select, ignore)]
     evaluations = {rule.id: _run(rule, snapshot, matrix) for rule in chosen}
     findings = tuple(e.finding for answers in evaluations.values() for e in answers if isinstance(e, Fail))
     questions = dict.fromkeys(
@@ -105,9 +105,12 @@ def judge(
 
 def is_selected(finding: Finding, select: Sequence[str], ignore: Sequence[str]) -> bool:
     """Tell whether a finding of a rule outside the registry is wanted; see judge."""
-    return (not select or _is_named(finding.rule, finding.name, select)) and not _is_named(
-        finding.rule, finding.name, ignore
-    )
+    return is_asked(finding.rule, finding.name, select, ignore)
+
+
+def is_asked(rule_id: str, name: str, select: Sequence[str], ignore: Sequence[str]) -> bool:
+    """Tell whether a rule is to run; see judge."""
+    return (not select or _is_named(rule_id, name, select)) and not _is_named(rule_id, name, ignore)
 
 
 def sort_findings(findings: Sequence[Finding]) -> tuple[Finding, ...]:
@@ -135,10 +138,6 @@ def _place(error: Exception) -> str:
     return f" ({trace.tb_frame.f_code.co_name}, line {trace.tb_lineno})" if trace else ""
 
 
-def _named(rule: Rule, names: Sequence[str]) -> bool:
-    return _is_named(rule.id, rule.name, names)
-
-
 def _is_named(rule_id: str, name: str, names: Sequence[str]) -> bool:
     return any(name == n.strip().lower() or rule_id.startswith(n.strip().upper()) for n in names if n.strip())
 
@@ -146,5 +145,5 @@ def _is_named(rule_id: str, name: str, names: Sequence[str]) -> bool:
 def _check_names(names: Sequence[str], rules: Sequence[Rule]) -> None:
     for name in names:
         elsewhere = any(_is_named(rule_id, other, (name,)) for rule_id, other in ELSEWHERE.items())
-        if not elsewhere and not any(_named(rule, (name,)) for rule in rules):
+        if not elsewhere and not any(_is_named(rule.id, rule.name, (name,)) for rule in rules):
             raise UsageError(f"no rule is called {name!r}, and no rule id begins with it; `gpudoctor rule` lists them")

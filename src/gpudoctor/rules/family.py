@@ -16,7 +16,7 @@ from gpudoctor.model.snapshot import Snapshot
 from gpudoctor.rules.base import Rule
 from gpudoctor.rules.gpu_code import platform_of
 from gpudoctor.rules.pages import packages as pages
-from gpudoctor.rules.reading import evidence, listed, numbers, unique
+from gpudoctor.rules.reading import evidence, installed_versions, listed, numbers, unique
 from gpudoctor.rules.releases import Pairing, is_own_build, pairings, pairs_of
 from gpudoctor.rules.remedies import pip_command, quoted
 
@@ -52,8 +52,7 @@ class _Pair(msgspec.Struct, frozen=True):
 
 
 def _evaluate(snapshot: Snapshot, matrix: Matrix) -> tuple[Evaluation, ...]:
-    versions = {d.name: value_of(d.version) for d in reversed(snapshot.distributions)}
-    pairs = pairs_of(matrix, versions)
+    pairs = pairs_of(matrix, installed_versions(snapshot))
     if not pairs:
         return (NotApplicable("no two packages are installed of which the matrix says which releases fit"),)
     evaluations: list[Evaluation] = []

@@ -10,7 +10,7 @@ from gpudoctor.model.finding import Evaluation, Fail, Fix, NotApplicable, Open, 
 from gpudoctor.model.machine import DriverFile, Fabric, Gpu
 from gpudoctor.model.snapshot import Snapshot
 from gpudoctor.rules.base import Rule
-from gpudoctor.rules.devices import gpu_name
+from gpudoctor.rules.devices import gpu_name, no_gpu_answer
 from gpudoctor.rules.driver import DRIVER, is_compat
 from gpudoctor.rules.pages import gpu as pages
 from gpudoctor.rules.reading import device_nodes, evidence, is_assumed, items_of, listed, numbers, open_on
@@ -100,6 +100,8 @@ def _fabric(snapshot: Snapshot, matrix: Matrix) -> tuple[Evaluation, ...]:
     del matrix
     if is_assumed(snapshot):
         return (NotApplicable("judged for an assumed machine, not for this one"),)
+    if isinstance(snapshot.gpus, Unknown):
+        return no_gpu_answer(snapshot)
     members = [(g, g.fabric) for g in items_of(snapshot.gpus) if not isinstance(g.fabric, Absent)]
     if not members:
         return (NotApplicable("no GPU belongs to an NVSwitch fabric"),)
@@ -154,6 +156,8 @@ def _memory_errors(snapshot: Snapshot, matrix: Matrix) -> tuple[Evaluation, ...]
     del matrix
     if is_assumed(snapshot):
         return (NotApplicable("judged for an assumed machine, not for this one"),)
+    if isinstance(snapshot.gpus, Unknown):
+        return no_gpu_answer(snapshot)
     checked = [g for g in items_of(snapshot.gpus) if not isinstance(g.ecc_uncorrected, Absent) or _remaps(g)]
     if not checked:
         return (NotApplicable("no GPU with error-correcting memory"),)

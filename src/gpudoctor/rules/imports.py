@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+import shlex
 from collections.abc import Callable
 
 from gpudoctor.matrix.index import Matrix
@@ -13,6 +14,7 @@ from gpudoctor.model.loading import ImportFault
 from gpudoctor.model.snapshot import Snapshot
 from gpudoctor.rules.base import Rule
 from gpudoctor.rules.libraries import condensed, no_loader
+from gpudoctor.rules.misses import is_unreached
 from gpudoctor.rules.pages import imports as pages
 from gpudoctor.rules.reading import consumer_subject, evidence, is_installed, label, unique
 from gpudoctor.rules.remedies import pip_command, reinstall_fix
@@ -54,7 +56,17 @@ def _evaluate(rule: Rule, snapshot: Snapshot, judge: Callable[[ImportFault], Eva
         )
     if (answer := no_loader(snapshot)) is not None:
         return answer
+    if blind := _not_emulated(snapshot):
+        return (blind,)
     return (Pass(),)
+
+
+def _not_emulated(snapshot: Snapshot) -> Open | None:
+    """Return why no import was judged at all; None where one was."""
+    if any(r.outcome != "unknown" or is_unreached(r) for r in snapshot.resolutions):
+        return None
+    consumer, reason = snapshot.resolutions[0].consumer, snapshot.resolutions[0].reason
+    return Open(f"whether {consumer} can be imported is not known: {reason or 'could not look'}", consumer)
 
 
 # --- GPD207 ----------------------------------------------------------------------------------------------------------
@@ -89,7 +101,8 @@ def _newer_cxx(snapshot: Snapshot, fault: ImportFault) -> tuple[Fix, ...]:
     interpreter = value_of(snapshot.interpreter)
     place = _found(fault) or ""
     if interpreter and place.startswith(f"{interpreter.prefix}/"):
-        command = f"conda update --prefix {interpreter.prefix} libstdcxx-ng" if interpreter.kind == "conda" else None
+        where = shlex.quote(interpreter.prefix)
+        command = f"conda update --prefix {where} libstdcxx-ng" if interpreter.kind == "conda" else None
         title = f"Renew the {fault.culprit} of this environment, which hides the system's"
         return (Fix(title=title, applicability="unsafe", commands=(command,) if command else ()),)
     if snapshot.search_elements:
@@ -205,7 +218,7 @@ def _users(snapshot: Snapshot) -> tuple[str, ...]:
 def _ffmpeg(snapshot: Snapshot) -> tuple[Fix, ...]:
     interpreter = value_of(snapshot.interpreter)
     if interpreter and interpreter.kind == "conda":
-        command = f'conda install --prefix {interpreter.prefix} "ffmpeg<9"'
+        command = f'conda install --prefix {shlex.quote(interpreter.prefix)} "ffmpeg<9"'
     else:
         command = "sudo apt-get install ffmpeg"
     return (

@@ -9,7 +9,7 @@ from typing import Literal
 import msgspec
 
 from gpudoctor.matrix.claims import NeedsLibrary
-from gpudoctor.matrix.index import Matrix, matches_version
+from gpudoctor.matrix.index import Matrix
 from gpudoctor.matrix.types import Family
 from gpudoctor.model.fact import Present, value_of
 from gpudoctor.model.finding import Level
@@ -33,7 +33,7 @@ State = Literal["elsewhere", "not-installed", "other-major", "broken", "mixed"]
 _SYSTEM_FOLDERS = ("/lib", "/lib64", "/usr/lib", "/usr/lib64")
 _LEAST_LIBRARY_BYTES = 4096
 _MIXED = ("undefined-symbol", "symbol-version")
-# A program may well do without what it only perhaps opens, and nobody installed for it.
+# What has to be installed. (A program may well do without what it only perhaps opens, and nobody installed for it.)
 NOWHERE = ("not-installed", "other-major")
 
 
@@ -89,11 +89,7 @@ class Group(msgspec.Struct, frozen=True):
 
 def deciding_scenario(snapshot: Stock, matrix: Matrix, consumer: str) -> Scenario:
     """Return the scenario that decides: after torch for a consumer whose own import imports torch, else alone."""
-    known = matrix.consumers.get(consumer)
-    version = consumer_version(snapshot, matrix, consumer)
-    imports_torch = known is not None and any(
-        first.package == "torch" and matches_version(first.versions, version) for first in known.imports_first
-    )
+    imports_torch = matrix.imports_torch(consumer, consumer_version(snapshot, matrix, consumer))
     if imports_torch and any(r.consumer == consumer and r.scenario == "after-torch" for r in snapshot.resolutions):
         return "after-torch"
     return "alone"
@@ -155,6 +151,11 @@ def library_groups(snapshot: Snapshot, matrix: Matrix) -> tuple[Group, ...]:
         level: Level = "error" if is_installed(snapshot, *TORCH_FIRST) else "warning"
         groups.extend(_grouped(consumer, level, _torch_only_misses(snapshot, matrix, consumer, shelf)))
     return tuple(groups)
+
+
+def is_foreign(snapshot: Snapshot, matrix: Matrix, miss: Miss) -> bool:
+    """Tell whether the file that is there is built for another CUDA than who misses it: no path to it mends that."""
+    return miss.found is not None and other_cuda_of(snapshot, matrix, miss.resolution, miss.found) is not None
 
 
 def unreached_folders(snapshot: Snapshot, matrix: Matrix, consumer: str) -> tuple[str, ...]:

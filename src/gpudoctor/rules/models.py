@@ -62,7 +62,8 @@ def _compute_types(snapshot: Snapshot, matrix: Matrix) -> tuple[Evaluation, ...]
     if build is None or build.gpu == Present(value=False):
         return (NotApplicable("CTranslate2 with GPU code is not installed"),)
     gpus = distinct_gpus(snapshot)
-    if not gpus and (asked := unique(m.compute_type for m in snapshot.models if m.compute_type)):
+    asked = unique(m.compute_type for m in snapshot.models if m.compute_type)
+    if not gpus and asked:
         return (Open(f"whether {CT2} offers {listed(asked)} cannot be told: {_no_gpu_here(snapshot)}", CT2),)
     if not gpus:
         return no_gpu_answer(snapshot)
@@ -71,7 +72,6 @@ def _compute_types(snapshot: Snapshot, matrix: Matrix) -> tuple[Evaluation, ...]
     facts = matrix.facts(CT2, ComputeType, consumer_version(snapshot, matrix, CT2), platform_of(snapshot))
     if not facts:
         return (NotApplicable("the matrix knows no number formats of this release"),)
-    asked = unique(m.compute_type for m in snapshot.models if m.compute_type)
     lacks = tuple(x for f, claim in facts if (x := _lack(f, claim, gpus)) and x.compute_type in (asked or _COMMON))
     if not lacks:
         return (Pass(CT2),)
@@ -221,7 +221,7 @@ def _memory(snapshot: Snapshot, matrix: Matrix) -> tuple[Evaluation, ...]:
     loads = [_load(snapshot, matrix, model, device.gpu) for model in snapshot.models]
     if blind := [load for load in loads if isinstance(load, Open)]:
         return tuple(blind)
-    return (_fits(snapshot, device, total, tuple(x for x in loads if isinstance(x, _Load))),)
+    return (_fits(device, total, tuple(x for x in loads if isinstance(x, _Load))),)
 
 
 def _total(device: Device) -> int | None:
@@ -270,18 +270,17 @@ def _own_type(snapshot: Snapshot, matrix: Matrix, gpu: Gpu) -> str:
     return "float16"
 
 
-def _fits(snapshot: Snapshot, device: Device, total: int, loads: tuple[_Load, ...]) -> Evaluation:
+def _fits(device: Device, total: int, loads: tuple[_Load, ...]) -> Evaluation:
     needed, free = sum(x.peak_bytes for x in loads), _free(device)
     measured = all(x.measured for x in loads)
     if needed > total:
-        return _too_small(snapshot, device, total, loads, "error" if measured else "warning")
+        return _too_small(device, total, loads, "error" if measured else "warning")
     if free is not None and needed > free:
-        return _in_use(snapshot, device, (total, free), loads)
+        return _in_use(device, total, free, loads)
     return Pass(gpu_name(device.gpu))
 
 
-def _too_small(snapshot: Snapshot, device: Device, total: int, loads: tuple[_Load, ...], level: Level) -> Fail:
-    del snapshot
+def _too_small(device: Device, total: int, loads: tuple[_Load, ...], level: Level) -> Fail:
     needed = sum(x.peak_bytes for x in loads)
     about = "" if level == "error" else "about "
     return gpu_memory.fail(
@@ -297,9 +296,7 @@ def _too_small(snapshot: Snapshot, device: Device, total: int, loads: tuple[_Loa
     )
 
 
-def _in_use(snapshot: Snapshot, device: Device, memory: tuple[int, int], loads: tuple[_Load, ...]) -> Fail:
-    del snapshot
-    total, free = memory
+def _in_use(device: Device, total: int, free: int, loads: tuple[_Load, ...]) -> Fail:
     return gpu_memory.fail(
         _subject(device),
         f"{_what(loads)} {'need' if len(loads) > 1 else 'needs'} about {_gib(sum(x.peak_bytes for x in loads))} of GPU "

@@ -82,6 +82,11 @@ def is_installed(snapshot: Snapshot, *names: str) -> bool:
     return any(d.name in names for d in snapshot.distributions)
 
 
+def installed_versions(snapshot: Snapshot) -> dict[str, str | None]:
+    """Return the version of each distribution that `import` would use, by canonical name; None where unknown."""
+    return {d.name: value_of(d.version) for d in reversed(snapshot.distributions)}
+
+
 def sys_path_doubt(snapshot: Snapshot) -> str | None:
     """Return why more may be installed than was seen; None when an absence is sure."""
     match snapshot.interpreter:

@@ -16,7 +16,7 @@ from gpudoctor.model.fact import value_of
 from gpudoctor.model.finding import Fix
 from gpudoctor.model.loading import Resolution
 from gpudoctor.model.snapshot import Snapshot
-from gpudoctor.rules.misses import Group, Miss, late_misses, unreached_folders
+from gpudoctor.rules.misses import NOWHERE, Group, Miss, is_foreign, late_misses, library_groups, unreached_folders
 from gpudoctor.rules.origins import cuda_major
 from gpudoctor.rules.reading import consumer_version, is_installed, listed, major_of, numbers, plain_name, unique
 
@@ -62,7 +62,7 @@ def install_fixes(snapshot: Snapshot, matrix: Matrix, group: Group) -> tuple[Fix
     commands = [pip_command(snapshot, " ".join(f'"{w}"' for w in wanted))]
     unseen = unique((*_unsearched(snapshot, group, providers), *unreached_folders(snapshot, matrix, group.consumer)))
     clash = _clash(snapshot, matrix, group, providers)
-    own = () if clash else packages_fix(snapshot)
+    own = () if clash else packages_fix(snapshot, matrix, group.consumer)
     title = f"{'Or by hand: install' if own else 'Install'} {listed(wanted, most=len(wanted))}"
     if unseen and not any(inexpressible(folder) for folder in unseen):
         commands.append(export_command(unseen))
@@ -80,19 +80,37 @@ def install_fixes(snapshot: Snapshot, matrix: Matrix, group: Group) -> tuple[Fix
     return (*newer, fix)
 
 
-def packages_fix(snapshot: Snapshot) -> tuple[Fix, ...]:
-    """Return what gpudoctor itself does about libraries that are not installed; nothing for a native program."""
+def packages_fix(snapshot: Snapshot, matrix: Matrix, consumer: str) -> tuple[Fix, ...]:
+    """Return what gpudoctor itself does about libraries that are not installed; nothing where it would refuse."""
     interpreter = value_of(snapshot.interpreter)
     if interpreter is None or snapshot.binary is not None:
         return ()
+    groups = [g for g in library_groups(snapshot, matrix) if g.level == "error"]
+    if any(_is_hindrance(snapshot, matrix, g) for g in groups if g.consumer == consumer):
+        return ()
+    # Without a name all consumers are served, and one whose packages clash makes it refuse them all.
+    others = (g for g in groups if g.consumer != consumer and g.state in NOWHERE)
+    only = f" --for {consumer}" if any(clash_of(snapshot, matrix, g) for g in others) else ""
     return (
         Fix(
             title="Let gpudoctor install what is missing at an exact version, make it findable, and verify both "
             "(`gpudoctor fix --undo` takes it back)",
             applicability="unsafe",
-            commands=(f"gpudoctor fix --python {shlex.quote(interpreter.executable)} --packages --apply",),
+            commands=(f"gpudoctor fix --python {shlex.quote(interpreter.executable)} --packages{only} --apply",),
         ),
     )
+
+
+def _is_hindrance(snapshot: Snapshot, matrix: Matrix, group: Group) -> bool:
+    """Tell whether what a consumer misses is no matter of installing packages alone."""
+    if group.state in NOWHERE:
+        return is_a_decision(snapshot, matrix, group)
+    return group.state == "broken" or any(is_foreign(snapshot, matrix, m) for m in group.misses)
+
+
+def is_a_decision(snapshot: Snapshot, matrix: Matrix, group: Group) -> bool:
+    """Tell whether what a group lacks is not just installed: nobody knows what brings it, or it would break another."""
+    return not requirements_of(snapshot, matrix, group) or clash_of(snapshot, matrix, group) is not None
 
 
 def damaged_distribution(snapshot: Snapshot, matrix: Matrix, group: Group) -> Distribution | None:

@@ -6,6 +6,7 @@ import posixpath
 import re
 import shlex
 
+from gpudoctor.loader.search import TOKEN
 from gpudoctor.matrix.index import Matrix
 from gpudoctor.model.environment import SearchElement
 from gpudoctor.model.fact import Present, Unknown, value_of
@@ -29,7 +30,6 @@ from gpudoctor.rules.reading import (
 VARIABLE = Subject(kind="variable", name="LD_LIBRARY_PATH")
 
 _GPU_FOLDER = re.compile(r"cuda|cudnn|cublas|nvidia", re.IGNORECASE)
-_EXPANDED = re.compile(r"\$(ORIGIN|LIB|PLATFORM|\{(ORIGIN|LIB|PLATFORM)\})")
 
 
 def _unset(snapshot: Snapshot) -> NotApplicable | Open | None:
@@ -54,7 +54,7 @@ def literal_fault(raw: str) -> str | None:
         return "the loader does not expand ~"
     if '"' in raw or "'" in raw:
         return "the quotation marks are taken as part of the name"
-    if "$" in _EXPANDED.sub("", raw):
+    if "$" in TOKEN.sub("", raw):
         return "the loader does not expand variables"
     return None
 

@@ -144,6 +144,17 @@ def test_a_container_that_nobody_can_tell() -> None:
     assert isinstance(probe_host(system).container, Unknown)
 
 
+@pytest.mark.parametrize("folder", ["/run/systemd", "/run"])
+def test_a_sign_that_cannot_be_looked_for_is_no_container(folder: str) -> None:
+    files = {"/run/systemd/x": "", "/proc/1/cgroup": "0::/init.scope\n"}
+    hidden = MemorySystem(files, unreadable=[folder])
+
+    assert isinstance(probe_host(hidden).container, Unknown)
+    # What can be seen tells all the same.
+    seen = MemorySystem({**files, "/proc/1/cgroup": "12:cpu:/docker/abc\n"}, unreadable=[folder])
+    assert probe_host(seen).container == Present("docker")
+
+
 @pytest.mark.parametrize(
     ("release", "files", "generation"),
     [

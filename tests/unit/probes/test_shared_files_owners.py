@@ -74,14 +74,21 @@ def test_no_pair_no_finding(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "record", ["", "no comma\n", f"{LIBRARY}\n,,\n{LIBRARY},x,notanumber\n", "\udcff\udcfe,,\n", None]
+    ("record", "shared"),
+    [
+        ("", 0),
+        ("no comma\n", 0),
+        (f"{LIBRARY}\n,,\n{LIBRARY},x,notanumber\n", 1),
+        ("\udcff\udcfe,,\n", 0),
+        (None, 0),
+    ],
 )
-def test_malformed_record(tmp_path: Path, record: str | None) -> None:
+def test_malformed_record(tmp_path: Path, record: str | None, shared: int) -> None:
     dist_info(tmp_path, "nvidia-cudnn-cu12", "9.1", record=record)
     dist_info(tmp_path, "nvidia-cudnn-cu13", "9.1", record=row(LIBRARY, b"x"))
     write(tmp_path / LIBRARY, b"x")
-    for shared in probe(tmp_path):
-        assert shared.on_disk == Unknown("sizes and digests do not tell whose files are on disk")
+    unknown = Unknown("sizes and digests do not tell whose files are on disk")
+    assert [found.on_disk for found in probe(tmp_path)] == [unknown] * shared
 
 
 def test_unknown_when_the_files_are_mixed(tmp_path: Path) -> None:

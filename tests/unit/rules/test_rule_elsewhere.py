@@ -109,3 +109,25 @@ def test_what_only_torch_s_own_finds_has_the_same_way_out() -> None:
     assert first(lucky).commands[0] == REPAIR
     assert about_cublas(lucky).rule == "GPD206"
     assert first(with_(lucky, ct2_cudnn9(None), ct2_cudnn9(None, "after-torch"))).commands == (WITH_PACKAGES,)
+
+
+class TestInstalling:
+    """`fix --packages` installs what is missing, and takes it back where something of the consumer stays missing."""
+
+    BARE = with_(machine(), ctranslate2(), ct2_cublas(None))
+
+    def test_it_is_no_advice_beside_one_for_another_cuda(self) -> None:
+        finding = about_cublas(with_(self.BARE, cudnn9(owner="nvidia-cudnn-cu13"), ct2_cudnn9(None)))
+        assert not any("gpudoctor fix" in c for fix in finding.fixes for c in fix.commands)
+        assert finding.fixes[0].title.startswith("Install nvidia-cublas-cu12")
+
+    def test_it_names_the_consumer_where_the_packages_of_another_one_clash(self) -> None:
+        rows = (
+            answer("onnxruntime", "libcublas.so.12", "cublas", f"{CUBLAS}/libcublas.so.12", role="cublas"),
+            answer("onnxruntime", "libcudnn.so.9", "cudnn", role="cudnn"),
+        )
+        pinned = dist("somebody", "1.0", ("nvidia-cudnn-cu12==8.9.2.26",))
+        bare = replace(self.BARE, resolutions=(*self.BARE.resolutions, *rows))
+        assert first(bare).commands == (WITH_PACKAGES,)
+        clashing = replace(bare, distributions=(*bare.distributions, pinned))
+        assert first(clashing).commands == (WITH_PACKAGES.replace(" --apply", " --for ctranslate2 --apply"),)

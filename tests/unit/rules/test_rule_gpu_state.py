@@ -71,6 +71,13 @@ class TestMemoryErrors:
         assert "1 uncorrectable memory error since" in finding.message
 
 
+@pytest.mark.parametrize("rule", ["GPD109", "GPD110"])
+def test_gpus_that_could_not_be_asked_are_no_gpus_without_faults(rule: str) -> None:
+    silent = driver(nvml=Unknown("no answer within 5 s"), nvml_error=Unknown("no answer within 5 s"))
+    verdict = judge(machine(driver=silent, gpus=Unknown("no answer within 5 s")), MATRIX, (rule,))
+    assert [(q.rule, "no answer within 5 s" in q.reason) for q in verdict.open] == [(rule, True)]
+
+
 class TestMissingUvm:
     NODES = host(device_nodes=Present(("/dev/nvidia0", "/dev/nvidiactl")))
 

@@ -327,7 +327,9 @@ class TestSearchPath:
     def test_an_empty_variable_is_as_good_as_none(self) -> None:
         assert found(replace(self.BASE, variables=(Variable(name="LD_LIBRARY_PATH", value=""),))) == []
 
-    @pytest.mark.parametrize("raw", ["~/lib", '"/opt/lib"', "'/opt/lib'", "$HOME/lib", "${CUDA_HOME}/lib64"])
+    @pytest.mark.parametrize(
+        "raw", ["~/lib", '"/opt/lib"', "'/opt/lib'", "$HOME/lib", "${CUDA_HOME}/lib64", "$LIBDIR/cuda"]
+    )
     def test_what_nobody_expands(self, raw: str) -> None:
         assert found(search_path(self.BASE, raw, e0="relative")) == [("GPD505", "warning", None)]
 

@@ -243,6 +243,12 @@ class TestImports:
         assert [f.rule for f in verdict.findings] == ["GPD208"]
         assert verdict.open == ()
 
+    @pytest.mark.parametrize("rule", ["GPD207", "GPD208", "GPD209", "GPD702"])
+    def test_a_loader_that_could_not_be_emulated_is_no_working_import(self, rule: str) -> None:
+        row = answer("ctranslate2", "libcublas.so.12", "cublas", outcome="unknown", reason="it runs on musl")
+        verdict = judge(with_(BARE_CT2, CODEC, Parts(resolutions=(row,))), MATRIX, select=(rule,))
+        assert [(q.rule, "it runs on musl" in q.reason) for q in verdict.open] == [(rule, True)]
+
     def test_ffmpeg_beside_whisperx_is_a_warning(self) -> None:
         seen = replace(with_(machine(), torch(), CODEC), import_faults=(no_ffmpeg(),))
         assert only("GPD702", seen).level == "error"
