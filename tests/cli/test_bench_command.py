@@ -246,6 +246,14 @@ def test_a_later_run_is_held_against_an_earlier_one(bench: Bench, tmp_path: Path
     assert "slower" in slower.stdout
 
 
+@pytest.mark.parametrize("option", ["--tolerance", "--time-limit"])
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_what_no_comparison_takes_is_no_number(bench: Bench, option: str, value: str) -> None:
+    done = bench(option, value)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"{option} {value}: expected a number" in done.stderr
+
+
 def test_what_cannot_be_compared_is_said(bench: Bench, tmp_path: Path) -> None:
     saved = tmp_path / "before.json"
     bench("--device", "cpu", "--save", saved, "--beam-size", "1")
@@ -336,3 +344,11 @@ def test_no_place_for_the_sample(home: Path) -> None:
     done = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
     assert "XDG_CACHE_HOME" in done.stderr
+
+
+def test_what_a_process_said_is_masked(bench: Bench) -> None:
+    token = "hf_" + "a" * 34
+    done = bench("--format", "json", STANDIN_CUDA=f"error:HTTP_401_for_{token}_of_/home/alice/model@load")
+    assert _document(done)["fallback"]["from"] == "cuda"
+    assert token not in done.stdout + done.stderr
+    assert "alice" not in done.stdout

@@ -166,7 +166,8 @@ def test_drift(installed: Runner, tmp_path: Path) -> None:
 def test_files_are_linted(installed: Runner) -> None:
     (installed.workspace / "requirements.txt").write_text("torch==2.5.1\ntorchaudio==2.4.0\n")
     done = installed.run("Judge", command="lint", args="requirements.txt")
-    assert done.returncode in (0, 1), done.stdout + done.stderr
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "file=requirements.txt,line=1,title=GPD472" in done.stdout
     assert "gpudoctor lint" in installed.summary.read_text()
     assert installed.run("Judge", command="lint", args="requirements.txt", lock="x").returncode == 2
 

@@ -8,8 +8,6 @@ from gpudoctor.model.bench import Against, BenchDocument, BenchRun, Change
 from gpudoctor.model.errors import InputFileError
 from gpudoctor.system.protocol import CannotLook, NotThere, ReadSystem, encodable
 
-DEFAULT_TOLERANCE = 0.1
-
 
 def read_document(system: ReadSystem, path: str) -> BenchDocument:
     """Read what `bench --save` or `--format json` wrote.

@@ -10,6 +10,7 @@ from gpudoctor.bench.jobs import JobResult
 from gpudoctor.bench.measure import where
 from gpudoctor.canary.answer import signal_name
 from gpudoctor.canary.causes import cause_of
+from gpudoctor.explain.mask import mask
 from gpudoctor.model.bench import BenchFailure, Device, Stage
 from gpudoctor.model.canary import CanaryStep
 from gpudoctor.model.errors import GpuDoctorError
@@ -229,14 +230,14 @@ def _words(result: JobResult) -> str:
 def _excerpt(result: JobResult) -> str | None:
     failed = result.first("failed")
     if failed is not None and failed.words:
-        return failed.words[0][:_SAID_CHARS]
+        return mask(failed.words[0])[:_SAID_CHARS]
     lines = [line.decode("utf-8", "replace").strip() for line in result.ending.output.lines()]
     text = "\n".join(line for line in lines if line)
-    return text[-_SAID_CHARS:] or None
+    return mask(text)[-_SAID_CHARS:] or None
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())[:_SAID_CHARS]
+    return " ".join(mask(text).split())[:_SAID_CHARS]
 
 
 def is_hopeless(failure: BenchFailure) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from enum import Enum
 from typing import TYPE_CHECKING, Annotated
@@ -213,6 +214,7 @@ def bench(
     from gpudoctor.matrix.load import load_matrix
     from gpudoctor.system.real import RealSystem
 
+    _check_numbers({"--time-limit": time_limit, "--tolerance": tolerance})
     system = RealSystem()
     before = read_document(system, against) if against is not None else None
     request = BenchRequest(
@@ -243,6 +245,19 @@ def bench(
         document = msgspec.structs.replace(document, against=found, exit_status=status)
     _print(document, save, report_format, output, color)
     return document.exit_status
+
+
+def _check_numbers(options: dict[str, float]) -> None:
+    """Refuse what Python reads as a number and no comparison takes: nothing is slower than `nan`.
+
+    Raises:
+        UsageError: There is one.
+    """
+    for option, value in options.items():
+        if not math.isfinite(value):
+            from gpudoctor.model.errors import UsageError
+
+            raise UsageError(f"{option} {value}: expected a number")
 
 
 def _print(document: BenchDocument, save: str | None, form: BenchFormat, output: str | None, color: Color) -> None:

@@ -14,7 +14,8 @@ from gpudoctor.system.protocol import encodable
 EXIT_FINDINGS = 1
 EXIT_OPEN = 3
 
-_FAILING: dict[str, tuple[Level, ...]] = {"error": ("error",), "warning": ("error", "warning"), "never": ()}
+FAILING: dict[str, tuple[Level, ...]] = {"error": ("error",), "warning": ("error", "warning"), "never": ()}
+"""Levels that give exit status 1, by --fail-on."""
 
 
 def build_report(
@@ -42,7 +43,7 @@ def build_report(
     """
     counts = {level: sum(f.level == level for f in verdict.findings) for level in ("error", "warning", "note")}
     status = 0
-    if any(f.level in _FAILING[fail_on] for f in verdict.findings):
+    if any(f.level in FAILING[fail_on] for f in verdict.findings):
         status = EXIT_FINDINGS
     elif strict and verdict.required_open:
         status = EXIT_OPEN

@@ -20,6 +20,7 @@ _NOUNS = {
     "gpu": ("the GPUs", "GPUs"),
 }
 _SIDES = {"interpreter": "environment", "snapshot": "snapshot", "lock": "lock"}
+_SITE = "{site}"
 _NOT_INSTALLED = "not installed"
 # So many packages that only one side has, and that have nothing to do with the GPU, are one line.
 _TOGETHER = 3
@@ -53,6 +54,8 @@ def render_diff(document: DiffDocument, canvas: Canvas) -> str:
     if same := _same(document):
         canvas.row(("same", "dim", _LABEL_COLUMNS), value=same)
     canvas.line((_verdict(document), "bold"))
+    if any(_SITE in text for e in document.differences for text in (e.left, e.right, e.message, *e.follows)):
+        canvas.line((f"{_SITE} is the site-packages folder of each side", "dim"))
     return canvas.text()
 
 

@@ -12,9 +12,8 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 from gpudoctor.model.finding import Finding, Report
 from gpudoctor.model.snapshot import Snapshot
 from gpudoctor.report.areas import summarize
+from gpudoctor.report.build import FAILING
 from gpudoctor.report.details import judged, place_of, plain_lines, properties, shown, why_ignored
-
-_FAILING = {"error": ("error",), "warning": ("error", "warning"), "never": ()}
 
 
 def render_junit(report: Report, snapshot: Snapshot | None, *, command: str, fail_on: str) -> str:
@@ -29,7 +28,7 @@ def render_junit(report: Report, snapshot: Snapshot | None, *, command: str, fai
         command: Whose report it is.
         fail_on: Least level that failed: `error`, `warning` or `never`.
     """
-    failing = _FAILING[fail_on]
+    failing = FAILING[fail_on]
     cases = _Cases()
     for finding in report.findings:
         _finding(cases.add(f"gpudoctor.{finding.rule}", _name(finding)), finding, failing)

@@ -51,6 +51,7 @@ def escaped(text: str) -> str:
     out = shown(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     out = _PUNCTUATION.sub(r"\\\g<0>", out)
     out = re.sub(r"(?i)www\.", "www&#46;", out.replace("://", "&#58;//"))
+    out = re.sub(r"(?i)\b(GH-)(?=\d)", r"\1&#8203;", out)  # GitHub's other way to name an issue
     return out.replace("@", "@&#8203;").replace("\\#", "\\#&#8203;")
 
 

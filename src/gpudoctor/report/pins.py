@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from typing import Literal
 
-from gpudoctor.model.pins import Pin, PinsDocument, Verification
+from gpudoctor.model.base import Frozen
+from gpudoctor.model.pins import Pin, PinsDocument, PinsWay, Verification
 from gpudoctor.report.canvas import STYLES, Canvas
 from gpudoctor.report.escape import visible
 
@@ -13,16 +15,31 @@ Style = Literal["text", "commands", "uv", "pip", "requirements", "constraints", 
 Installer = Literal["uv", "pip"]
 
 _HEAD = "# Chosen by gpudoctor pins, matrix {version}, for {machine}."
-OURS = (b"# Chosen by gpudoctor pins", b"gpudoctor ", b'{\n "schema_version"')
-"""How what `pins` writes starts: another run may replace it."""
+OURS = re.compile(
+    rb"# Chosen by gpudoctor pins|gpudoctor \S+  pins for "
+    rb'|\{\n "schema_version": \d+,\n "tool": \{[^{}]*\},\n "matrix_version": "[^"]*",\n "machine": \{\n  "python": '
+)
+"""How what `pins` writes starts: another run may replace it, but no report or snapshot, say."""
 _MOST_FACTS = 6
 _BASE_IMAGE = "python:{python}-slim"
+
+
+class Target(Frozen, frozen=True, kw_only=True):
+    """The environment that the commands install into.
+
+    Attributes:
+        python: Its interpreter.
+        pip: The words that start a pip which installs into it, as a shell reads them.
+    """
+
+    python: str
+    pip: str
 
 
 def render_pins(
     document: PinsDocument,
     *,
-    python: str | None,
+    target: Target | None,
     installer: Installer,
     verbose: bool,
     colored: bool,
@@ -33,7 +50,7 @@ def render_pins(
 
     Args:
         document: The set.
-        python: The interpreter that the commands install into; None for whichever is active.
+        target: What the commands install into; None for whichever is active.
         installer: Whose commands.
         verbose: Say of each package why it is there.
         colored: Whether to colour.
@@ -45,12 +62,14 @@ def render_pins(
     canvas.blank()
     if document.conflict is not None:
         _show_conflict(canvas, document, verbose=verbose)
+        if document.conflict.way is not None:
+            _show_way(canvas, document.conflict.way, target, installer)
         return canvas.text()
     _show_pins(canvas, document, verbose=verbose)
     canvas.line("Install it:", indent=2)
-    for command in commands(document, python, installer):
+    for command in commands(document.pins, target, installer):
         canvas.verbatim(command, indent=4)
-    _show_settings(canvas, document, python)
+    _show_settings(canvas, document.library_directories, target)
     _show_judgement(canvas, document)
     return canvas.text()
 
@@ -79,6 +98,22 @@ def _show_conflict(canvas: Canvas, document: PinsDocument, *, verbose: bool) -> 
         canvas.line(f"facts: {', '.join(shown)}{rest}  (gpudoctor matrix show ID)", indent=4)
 
 
+def _show_way(canvas: Canvas, way: PinsWay, target: Target | None, installer: Installer) -> None:
+    last = way.last.package
+    canvas.blank()
+    canvas.line(
+        f"What works all the same: {last} installed last, over the files of {way.over}, and once more after "
+        f"every install that touches {way.over}:",
+        indent=2,
+    )
+    for command in commands(way.pins, target, installer):
+        canvas.verbatim(command, indent=4)
+    over = shlex.quote(way.last.requirement)
+    index = f"--index-url {shlex.quote(way.last.index)} " if way.last.index else ""
+    canvas.verbatim(f"{_install(target, installer)} --no-deps --force-reinstall {index}{over}", indent=4)
+    _show_settings(canvas, way.library_directories, target)
+
+
 def _joined(names: tuple[str, ...]) -> str:
     return " and ".join(", ".join(names).rsplit(", ", 1))
 
@@ -96,23 +131,25 @@ def _show_pins(canvas: Canvas, document: PinsDocument, *, verbose: bool) -> None
     canvas.blank()
 
 
-def _show_settings(canvas: Canvas, document: PinsDocument, python: str | None) -> None:
-    if not document.library_directories:
+def _show_settings(canvas: Canvas, folders: tuple[str, ...], target: Target | None) -> None:
+    if not folders:
         return
-    target = f" --python {shlex.quote(python)}" if python else ""
+    named = f" --python {shlex.quote(target.python)}" if target else ""
     canvas.blank()
     canvas.line("Then make the environment find its libraries, which these packages do not search for:", indent=2)
-    canvas.verbatim(f"gpudoctor fix{target} --apply", indent=4)
+    canvas.verbatim(f"gpudoctor fix{named} --apply", indent=4)
     canvas.line(
-        f"or put {_joined(document.library_directories)} (below site-packages) on LD_LIBRARY_PATH before the "
+        f"or put {_joined(folders)} (below site-packages) on LD_LIBRARY_PATH before the "
         "process starts; `gpudoctor env` prints it.",
         indent=2,
     )
 
 
 def _show_judgement(canvas: Canvas, document: PinsDocument) -> None:
-    if document.findings or document.open or document.verification:
+    if document.notes or document.findings or document.open or document.verification:
         canvas.blank()
+    for note in document.notes:
+        canvas.line(("note", STYLES["note"]), f"  {note}", indent=2)
     if document.verification is not None:
         _show_verification(canvas, document.verification)
     for finding in document.findings:
@@ -135,27 +172,32 @@ def _show_verification(canvas: Canvas, verification: Verification) -> None:
 # --- what others read ------------------------------------------------------------------------------------------------
 
 
-def commands(document: PinsDocument, python: str | None, installer: Installer) -> tuple[str, ...]:
+def commands(pins: tuple[Pin, ...], target: Target | None, installer: Installer) -> tuple[str, ...]:
     """Return the commands that install a set: one for each index."""
-    target = f"--python {shlex.quote(python)} " if python else ""
-    install = f"uv pip install {target}" if installer == "uv" else f"python -m pip {target}install "
+    install = _install(target, installer)
     lines = []
-    for index in _indexes(document):
-        chosen = " ".join(shlex.quote(pin.requirement) for pin in document.pins if pin.index == index)
-        lines.append(f"{install}--index-url {shlex.quote(index)} {chosen}")
-    rest = " ".join(shlex.quote(pin.requirement) for pin in document.pins if pin.index is None)
-    return (*lines, f"{install}{rest}") if rest else tuple(lines)
+    for index in _indexes(pins):
+        chosen = " ".join(shlex.quote(pin.requirement) for pin in pins if pin.index == index)
+        lines.append(f"{install} --index-url {shlex.quote(index)} {chosen}")
+    rest = " ".join(shlex.quote(pin.requirement) for pin in pins if pin.index is None)
+    return (*lines, f"{install} {rest}") if rest else tuple(lines)
 
 
-def render_as(document: PinsDocument, style: Style, python: str | None, installer: Installer) -> str:
+def _install(target: Target | None, installer: Installer) -> str:
+    if installer == "pip":
+        return f"{target.pip if target else 'python -m pip'} install"
+    return f"uv pip install --python {shlex.quote(target.python)}" if target else "uv pip install"
+
+
+def render_as(document: PinsDocument, style: Style, target: Target | None, installer: Installer) -> str:
     """Return a set for installers or image builders; see Style. `commands` are those of the installer that is given."""
     if style in ("commands", "uv", "pip"):
         installer = style if style in ("uv", "pip") else installer
-        return "".join(f"{command}\n" for command in commands(document, python, installer))
+        return "".join(f"{command}\n" for command in commands(document.pins, target, installer))
     if style == "dockerfile":
         return _dockerfile(document)
     lines = [_head(document)]
-    lines += [f"--extra-index-url {index}" for index in _indexes(document) if style == "requirements"]
+    lines += [f"--extra-index-url {index}" for index in _indexes(document.pins) if style == "requirements"]
     lines += [pin.requirement if style == "requirements" else f"{pin.package}{pin.condition}" for pin in document.pins]
     return "".join(f"{line}\n" for line in lines)
 
@@ -165,8 +207,8 @@ def _head(document: PinsDocument) -> str:
     return visible(_HEAD.format(version=document.matrix_version, machine=_machine(document)))
 
 
-def _indexes(document: PinsDocument) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(pin.index for pin in document.pins if pin.index))
+def _indexes(pins: tuple[Pin, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(pin.index for pin in pins if pin.index))
 
 
 def _dockerfile(document: PinsDocument) -> str:
@@ -174,7 +216,7 @@ def _dockerfile(document: PinsDocument) -> str:
     short = ".".join(document.machine.python.split(".")[:2])
     site = f"/opt/venv/lib/python{short}/site-packages"
     lines = [_head(document), f"FROM {_BASE_IMAGE.format(python=short)}", "RUN python -m venv /opt/venv"]
-    for index in _indexes(document):
+    for index in _indexes(document.pins):
         lines.append(_run_pip([p for p in document.pins if p.index == index], f" --index-url {shlex.quote(index)}"))
     lines.append(_run_pip([p for p in document.pins if p.index is None], ""))
     settings = ["PATH=/opt/venv/bin:$PATH", "NVIDIA_VISIBLE_DEVICES=all", "NVIDIA_DRIVER_CAPABILITIES=compute,utility"]

@@ -7,6 +7,7 @@ import errno
 import hashlib
 import os
 import shutil
+import stat
 import sys
 import tempfile
 import time
@@ -74,9 +75,10 @@ def obtain(
         waiting: Called once when another process is making it.
 
     Raises:
-        GpuDoctorError: It cannot be written, or there is no room.
+        GpuDoctorError: It cannot be written, there is no room, or another user's folder stands in its place.
     """
     folder = os.path.join(home, name)
+    _refuse_strangers(home)
     if is_whole(folder):
         return folder
     with _told(home):
@@ -87,6 +89,21 @@ def obtain(
                 _check_room(home, needed_bytes)
                 _make(home, name, folder, make)
     return folder
+
+
+def _refuse_strangers(home: str) -> None:
+    """Refuse a folder that another user put where anybody may (`/tmp`): what lies in it is loaded as a model."""
+    if sys.platform == "win32":
+        return
+    try:
+        owner, around = os.stat(home).st_uid, os.stat(os.path.dirname(home)).st_mode
+    except (OSError, ValueError):
+        return  # using it tells what is wrong
+    if owner not in (0, os.geteuid()) and around & stat.S_IWOTH:
+        raise GpuDoctorError(
+            f"{home}: this folder belongs to another user, in a place where anybody may put one; set XDG_CACHE_HOME to "
+            "a folder of your own"
+        )
 
 
 def is_whole(folder: str) -> bool:

@@ -204,6 +204,13 @@ def without_lock_file(prefix: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def report_file() -> Iterator[str]:
+    """Give an installer a path to write a report to, for as long as it runs and is read."""
+    with tempfile.TemporaryDirectory(prefix="gpudoctor-") as folder:
+        yield os.path.join(folder, "report.json")
+
+
+@contextlib.contextmanager
 def requirements_file(text: str) -> Iterator[str]:
     """Give an installer a text as a requirements file, outside every environment, for as long as it runs."""
     with tempfile.TemporaryDirectory(prefix="gpudoctor-") as folder:

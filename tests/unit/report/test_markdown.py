@@ -63,3 +63,9 @@ def test_a_pipe_cannot_end_a_cell() -> None:
     report, snapshot = hostile("a | b `|` c")
     rows = re.findall(r"<tr>.*?</tr>", PARSER.render(rendered(report, snapshot)), flags=re.DOTALL)
     assert {row.count("<td") + row.count("<th") for row in rows} == {3}
+
+
+def test_the_names_that_github_makes_links_of_are_broken() -> None:
+    seen = html.unescape(PARSER.render(paragraph("GH-26 gh-7 a#5 #5 @all, but high-5 and GH-x stay")))
+    assert not re.search(r"(?i)\bgh-\d|#\d|@\w", seen)
+    assert "high-5 and GH-x stay" in seen

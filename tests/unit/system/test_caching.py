@@ -127,3 +127,19 @@ def test_one_that_never_ends_is_given_up(tmp_path: Path, monkeypatch: pytest.Mon
 
     obtain(str(tmp_path), "x", make)
     assert waited == [1]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+@pytest.mark.parametrize(("mode", "owner", "refused"), [(0o1777, 1234, True), (0o755, 1234, False), (0o1777, 0, False)])
+def test_what_another_user_put_where_anybody_may_is_not_loaded(
+    tmp_path: Path, mode: int, owner: int, refused: bool
+) -> None:
+    home = tmp_path / "shared" / "gpudoctor"
+    assert obtain(str(home), "thing", lambda folder: None) == str(home / "thing")
+    home.parent.chmod(mode)
+    os.chown(home, owner, owner)
+    if refused:
+        with pytest.raises(GpuDoctorError, match="belongs to another user"):
+            obtain(str(home), "thing", lambda folder: None)
+    else:
+        assert obtain(str(home), "thing", lambda folder: None) == str(home / "thing")
