@@ -94,6 +94,14 @@ def test_wrong_usage(arguments: tuple[str, ...]) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_a_consumer_that_there_is_none_of_is_a_slip(tmp_path: Path) -> None:
+    one = record(tmp_path, "a.json")
+    done = gpudoctor("diff", one, one, "--for", "ctranslate")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--for 'ctranslate': no such consumer" in done.stderr
+    assert gpudoctor("diff", one, one, "--for", "ctranslate2").returncode == 0
+
+
 def test_a_closed_pipe_ends_it_quietly(tmp_path: Path) -> None:
     one = record(tmp_path, "a.json")
     line = f"'{GPUDOCTOR}' diff '{one}' '{one}' --all | true"

@@ -110,6 +110,24 @@ def test_a_file_that_somebody_else_wrote_is_not_replaced(tmp_path: Path, name: s
     assert pins(*writing).returncode == 0  # its own file
 
 
+def test_a_branch_is_a_driver_release() -> None:
+    done = pins("faster-whisper", *ASSUMED[:4], "--assume-driver", "550", "--assume-gpu", "8.6")
+    assert "driver 550, compute capability 8.6" in done.stdout
+
+
+@pytest.mark.parametrize(("part", "said"), [("driver", "no driver known"), ("gpus", "no GPU known")])
+@pytest.mark.parametrize("value", ["", "abc", "8.", "550.x"])
+def test_what_a_snapshot_says_in_no_known_form_is_not_known(tmp_path: Path, part: str, said: str, value: str) -> None:
+    taken = json.loads(gpudoctor("snapshot", *RTX_3090[4:]).stdout)
+    held = taken["driver"]["release"] if part == "driver" else taken["gpus"]["value"][0]["compute_capability"]
+    held["value"] = value
+    file = tmp_path / "snapshot.json"
+    file.write_text(json.dumps(taken))
+    done = pins("faster-whisper", "--snapshot", str(file), "--strict")
+    assert (done.returncode, done.stderr) == (3, "")
+    assert said in done.stdout
+
+
 @pytest.mark.parametrize("style", ["dockerfile", "requirements", "constraints"])
 def test_a_machine_of_a_strangers_snapshot_writes_no_line_of_its_own(tmp_path: Path, style: str) -> None:
     taken = json.loads(gpudoctor("snapshot", *RTX_3090[4:]).stdout)
@@ -122,6 +140,29 @@ def test_a_machine_of_a_strangers_snapshot_writes_no_line_of_its_own(tmp_path: P
     assert comment.startswith("#")
     assert r"RTX 3090\x0aRUN evil" in comment
     assert not [line for line in lines if "evil" in line]
+
+
+@pytest.mark.parametrize(
+    "command", [("snapshot",), ("check", "--format", "json"), ("check",), ("lint", "--format", "json")]
+)
+def test_what_another_command_wrote_is_not_replaced(tmp_path: Path, command: tuple[str, ...]) -> None:
+    file = tmp_path / "report"
+    judged = (str(ROOT / ".github/examples/Dockerfile"),) if command[0] == "lint" else ASSUMED[4:]
+    gpudoctor(*command, *judged, "-o", str(file))
+    before = file.read_bytes()
+    assert before
+    assert pins("silero-vad", *RTX_3090, "-o", str(file)).returncode == 2
+    assert file.read_bytes() == before
+
+
+def test_two_gpus_without_a_name_are_two(tmp_path: Path) -> None:
+    taken = json.loads(gpudoctor("snapshot", *ASSUMED[4:], "--assume-gpu", "8.6", "--assume-gpu", "12.0").stdout)
+    for gpu in taken["gpus"]["value"]:
+        gpu["name"] = {"state": "unknown", "reason": "refused"}
+    file = tmp_path / "snapshot.json"
+    file.write_text(json.dumps(taken))
+    document = json.loads(pins("silero-vad", "--snapshot", str(file), "--format", "json").stdout)
+    assert document["machine"]["gpus"] == ["GPU", "GPU"]
 
 
 @pytest.mark.parametrize("style", [("--format", "json"), ("--as", "requirements"), ()])
@@ -149,6 +190,79 @@ def test_commands_name_the_environment_that_was_judged(tmp_path: Path) -> None:
     assert f"--python {tmp_path / 'env'}" in pins("silero-vad", "--python", str(tmp_path / "env")).stdout
     assert f"--python {python}" in pins("silero-vad", VIRTUAL_ENV=str(tmp_path / "env")).stdout
     assert "--python" not in pins("silero-vad", *RTX_3090).stdout  # for a machine that is not this one
+
+
+def test_the_environment_that_gpudoctor_itself_runs_in_is_doubted(tmp_path: Path) -> None:
+    for style in ((), ("--as", "pip")):
+        done = pins("silero-vad", *style, "--assume-gpu", "RTX 3090")
+        assert done.returncode == 0
+        assert f"gpudoctor itself runs in ({sys.prefix}), and nothing in it uses a GPU; was another" in done.stderr
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "env"], check=True)
+    for chosen in (("--python", str(tmp_path / "env")), ("--python", sys.executable), RTX_3090):
+        assert "itself runs in" not in pins("silero-vad", *chosen).stderr
+    assert "itself runs in" not in pins("silero-vad", VIRTUAL_ENV=str(tmp_path / "env")).stderr
+
+
+def test_pips_commands_start_a_pip_that_is_there(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "my env"], check=True)
+    python = f"'{tmp_path}/my env/bin/python'"
+    as_pip = ("silero-vad", "--python", str(tmp_path / "my env"), "--as", "pip")
+    assert pins(*as_pip).stdout.startswith(f"{sys.executable} -m pip --python {python} install silero-vad==")
+    info = next((tmp_path / "my env").glob("lib/python3*/site-packages")) / "pip-24.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: pip\nVersion: 24.0\n")
+    assert pins(*as_pip).stdout.startswith(f"{python} -m pip install silero-vad==")
+
+
+@pytest.mark.parametrize("style", [("--format", "json"), ("--as", "requirements"), ()])
+def test_a_file_that_was_written_is_named(tmp_path: Path, style: tuple[str, ...]) -> None:
+    file = str(tmp_path / "out")
+    assert pins("silero-vad", *RTX_3090, *style, "-o", file).stderr == f"gpudoctor: wrote {file}\n"
+    assert pins("silero-vad", *RTX_3090, *style, "-o", "-").stderr == ""
+
+
+def test_packages_that_share_their_files_have_a_way_of_two_steps() -> None:
+    done = pins("onnxruntime-gpu", "faster-whisper", *RTX_3090)
+    assert done.returncode == 1
+    assert "no set  onnxruntime-gpu and faster-whisper cannot be had together:" in done.stdout
+    first, last = (line.split() for line in done.stdout.splitlines() if "uv pip install" in line)
+    (under,) = (word for word in first if word.startswith("onnxruntime=="))
+    assert last[3:] == ["--no-deps", "--force-reinstall", under.replace("onnxruntime", "onnxruntime-gpu")]
+    assert any(word.startswith("faster-whisper==") for word in first)
+    assert not any(word.startswith("onnxruntime-gpu") for word in first)
+    document = json.loads(pins("onnxruntime-gpu", "faster-whisper", *RTX_3090, "--format", "json").stdout)
+    jsonschema.validate(document, SCHEMA)
+    way = document["conflict"]["way"]
+    assert (document["pins"], way["last"]["package"], way["over"]) == ([], "onnxruntime-gpu", "onnxruntime")
+    assert "nvidia/cudnn/lib" in way["library_directories"]
+    assert "onnxruntime-gpu can be installed last" in pins("onnxruntime-gpu", "faster-whisper", "--as", "uv").stderr
+
+
+@pytest.mark.parametrize("wishes", [("whisperx==3.4.2",), ("onnxruntime-gpu", "whisperx==3.4.2")])
+def test_where_nothing_works_no_way_is_named(wishes: tuple[str, ...]) -> None:
+    document = json.loads(pins(*wishes, *RTX_3090, "--format", "json").stdout)
+    assert document["conflict"]["way"] is None
+
+
+@pytest.mark.parametrize(
+    ("platform", "package", "said"),
+    [
+        ("linux-aarch64", "faster-whisper", ["ctranslate2 4.8.5 for linux-aarch64 is built without CUDA: it runs on"]),
+        ("windows-x86_64", "faster-whisper", ["ctranslate2 4.8.5 needs cuBLAS", "put its folder on PATH"]),
+        ("windows-x86_64", "onnxruntime-gpu", ["needs cuBLAS, cuDNN, cuFFT,", "put its folder on PATH"]),
+        ("windows-x86_64", "torch", ["torch 2.15.0 for windows-x86_64 is built without CUDA"]),
+        ("macos-arm64", "faster-whisper", ["there is no CUDA on macOS"]),
+        ("linux-x86_64", "faster-whisper", []),
+        ("linux-aarch64", "torch", []),
+    ],
+)
+def test_what_another_platform_lacks_is_said(platform: str, package: str, said: list[str]) -> None:
+    where = (package, "--python-version", "3.11", "--platform", platform)
+    notes = json.loads(pins(*where, "--format", "json").stdout)["notes"]
+    assert len(notes) == bool(said)
+    text = " ".join(pins(*where).stdout.split())
+    assert text.count(" note ") == bool(said)
+    assert all(words in text for words in said)
 
 
 def test_pip_commands_and_uv_commands_differ_in_the_installer_only() -> None:

@@ -85,12 +85,14 @@ def diff(
     from gpudoctor.drift.diff import compare_states
     from gpudoctor.matrix.load import load_matrix
     from gpudoctor.model.errors import UsageError
+    from gpudoctor.probes.selection import check_consumers
 
     if left == right == STDIN:
         raise UsageError("only one side can be standard input")
     project = find_project(config, no_config)
     wishes = wishes_of(project, Wishes(consumers, env, env_file, None, None, matrix_file))
     matrix = load_matrix(wishes.matrix_file)
+    check_consumers(matrix, tuple(wishes.consumers or ()))
     sides = [_Side(name) for name in (left, right)]
     one, other = _states(sides, matrix, wishes)
     document = compare_states(one, other, matrix, consumers=tuple(wishes.consumers or ()), everything=everything)

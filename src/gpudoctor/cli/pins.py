@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from enum import Enum
 from typing import TYPE_CHECKING, Annotated
 
@@ -31,9 +32,10 @@ from gpudoctor.cli.common import (
 if TYPE_CHECKING:
     from gpudoctor.model.pins import PinsDocument
     from gpudoctor.model.snapshot import Snapshot
-    from gpudoctor.report.pins import Installer
+    from gpudoctor.report.pins import Installer, Target
 
 SET = "The set"
+_START_BYTES = 1024
 
 
 class As(str, Enum):
@@ -141,9 +143,11 @@ def pins(
     """
     from gpudoctor.matrix.load import load_matrix
     from gpudoctor.model.errors import UsageError
+    from gpudoctor.pins.beyond import way_round
     from gpudoctor.pins.document import make_document
     from gpudoctor.pins.judged import judge_pins
     from gpudoctor.pins.resolve import choose
+    from gpudoctor.pins.types import Conflict
     from gpudoctor.pins.wishes import machine_of, parse_wishes, releases_installed
 
     if printed_as is not As.TEXT and report_format is not PlainFormat.TEXT:
@@ -158,8 +162,12 @@ def pins(
     machine = machine_of(matrix, taken, python_version=python_version, platform=platform)
     here = snapshot is None and python_version is None and platform is None
     installed = releases_installed(taken, machine)
-    outcome = choose(matrix, machine, wishes, installed=installed if keep else None, from_package_index=package_index)
-    document = make_document(matrix, machine, wishes, outcome, installed=installed, strict=strict)
+    kept = installed if keep else None
+    outcome = choose(matrix, machine, wishes, installed=kept, from_package_index=package_index)
+    way = None
+    if isinstance(outcome, Conflict):
+        way = way_round(matrix, machine, wishes, installed=kept, from_package_index=package_index)
+    document = make_document(matrix, machine, wishes, outcome, installed=installed, way=way, strict=strict)
     if document.pins:
         document = judge_pins(matrix, machine, document)
     if document.pins and verify:
@@ -168,11 +176,16 @@ def pins(
         from gpudoctor.report.json import render_document
 
         emit(render_document(document), output, encoding="utf-8")
-    elif printed_as is As.TEXT:
-        target = python or (_interpreter(taken) if here else None)
+        _say_written(output)
+        return document.exit_status
+    target = _target(taken) if python or here else None
+    if printed_as is As.TEXT:
         emit(_text(document, target, output, verbose=verbose, color=color), output)
+        _say_written(output)
     else:
-        _print_as(document, printed_as, python, output)
+        _print_as(document, printed_as, target, output)
+    if target and python is None and document.pins:
+        _warn_of_own(taken)
     return document.exit_status
 
 
@@ -189,18 +202,51 @@ def _refuse_to_replace(output: str) -> None:
         if output == "-" or system.stat(file).kind != "file":
             return
         with system.open(file) as reader:
-            start = reader.pread(max(map(len, OURS)), 0)
+            start = reader.pread(_START_BYTES, 0)
     except (NotThere, CannotLook):
         return  # writing says what is wrong
-    if start and not start.startswith(OURS):
+    if start and not OURS.match(start):
         raise UsageError(f"{output}: is there already, and not written by `gpudoctor pins`; --force replaces it")
 
 
-def _interpreter(snapshot: Snapshot) -> str | None:
+def _target(snapshot: Snapshot) -> Target | None:
+    """Return what the commands install into: by its own pip, else by the one beside gpudoctor, else by a new one."""
+    import importlib.util
+    import shlex
+
     from gpudoctor.model.fact import value_of
+    from gpudoctor.report.pins import Target
+    from gpudoctor.rules.reading import is_installed
 
     interpreter = value_of(snapshot.interpreter)
-    return interpreter.executable if interpreter else None
+    if interpreter is None:
+        return None
+    python = shlex.quote(interpreter.executable)
+    pip = f"{python} -m pip"
+    if not is_installed(snapshot, "pip"):
+        beside = importlib.util.find_spec("pip") is not None
+        pip = f"{shlex.quote(sys.executable)} -m pip --python {python}" if beside else f"{python} -m ensurepip && {pip}"
+    return Target(python=interpreter.executable, pip=pip)
+
+
+def _warn_of_own(snapshot: Snapshot) -> None:
+    """Say so where the commands would install into the environment of gpudoctor itself, which nobody has chosen."""
+    from gpudoctor.model.fact import value_of
+    from gpudoctor.system.real import RealSystem
+
+    interpreter = value_of(snapshot.interpreter)
+    own = RealSystem().realpath(sys.prefix)
+    if interpreter is None or snapshot.builds or RealSystem().realpath(interpreter.prefix) != own:
+        return
+    say(
+        f"warning: the set is for the environment that gpudoctor itself runs in ({interpreter.prefix}), and nothing in "
+        "it uses a GPU; was another one meant? --python names it"
+    )
+
+
+def _say_written(output: str | None) -> None:
+    if output not in (None, "-"):
+        say(f"wrote {output}")
 
 
 def _installer() -> Installer:
@@ -219,13 +265,13 @@ def _verified(document: PinsDocument) -> PinsDocument:
     return with_verification(document, verify(document, RealSystem().environ()))
 
 
-def _text(document: PinsDocument, python: str | None, output: str | None, *, verbose: bool, color: Color) -> str:
+def _text(document: PinsDocument, target: Target | None, output: str | None, *, verbose: bool, color: Color) -> str:
     from gpudoctor.report.pins import render_pins
 
     colored, width, ascii_only = rendering(color, output)
     return render_pins(
         document,
-        python=python,
+        target=target,
         installer=_installer(),
         verbose=verbose,
         colored=colored,
@@ -234,13 +280,16 @@ def _text(document: PinsDocument, python: str | None, output: str | None, *, ver
     )
 
 
-def _print_as(document: PinsDocument, printed_as: As, python: str | None, output: str | None) -> None:
+def _print_as(document: PinsDocument, printed_as: As, target: Target | None, output: str | None) -> None:
     """Print what another program reads; where there is no set, say why on standard error and write nothing."""
     from gpudoctor.report.pins import render_as
 
     if document.conflict is not None:
-        say(f"no set: {'; '.join(document.conflict.reasons)}")
+        way = document.conflict.way
+        last = f"; {way.last.package} can be installed last, over it: without --as, `pins` prints how" if way else ""
+        say(f"no set: {'; '.join(document.conflict.reasons)}{last}")
         return
     for question in document.open:
         say(question.reason)
-    emit(render_as(document, printed_as.value, python, _installer()), output, encoding="utf-8")
+    emit(render_as(document, printed_as.value, target, _installer()), output, encoding="utf-8")
+    _say_written(output)

@@ -71,9 +71,10 @@ def compare_by_rule(
     if lock.platform != platform_of(snapshot):
         reason = f"the lock is of {lock.platform}, this is {platform_of(snapshot)}: nothing in it can be compared"
         return tuple((rule, (Open(reason),)) for rule in DRIFT_RULES)
-    found = _compare(_sides(lock, snapshot, digests, matrix_version, consumers))
+    sides = _sides(lock, snapshot, digests, matrix_version, consumers)
+    found = _compare(sides)
     by_rule: dict[str, list[Evaluation]] = {rule.id: [] for rule in DRIFT_RULES}
-    for rule, fail in fold(with_added_together(found.differences), ways_of_lock(snapshot, path)):
+    for rule, fail in fold(with_added_together(found.differences), lambda head: ways_of_lock(sides, head, path)):
         by_rule[rule.id].append(fail)
     for question in found.questions:
         by_rule[question.rule].append(question.evaluation)

@@ -13,7 +13,7 @@ from gpudoctor.drift.lock import Lock, LockedLibrary
 from gpudoctor.drift.outcomes import compare_outcomes
 from gpudoctor.drift.places import Places
 from gpudoctor.drift.record import NO_DIGESTS, build_lock, library_places, ordered
-from gpudoctor.drift.weight import errors_of, is_patch
+from gpudoctor.drift.weight import errors_of, is_beside, is_patch, judged_packages, speaks_of, words_of
 from gpudoctor.matrix.index import Matrix
 from gpudoctor.model.diff import DiffArea, DiffDocument, DiffEntry, DiffEqual, DiffSide
 from gpudoctor.model.fact import Absent, Fact, Present
@@ -53,7 +53,9 @@ class State(msgspec.Struct, frozen=True):
 
 def state_of(side: DiffSide, snapshot: Snapshot, matrix: Matrix, digests: Mapping[str, str] = NO_DIGESTS) -> State:
     """Return a state that was looked at, or read from a snapshot file."""
-    return State(side, build_lock(snapshot, matrix.version, digests=digests), snapshot, digests)
+    lock = build_lock(snapshot, matrix.version, digests=digests)
+    errors = tuple(words_of(error) for error in errors_of(snapshot, matrix))
+    return State(side, msgspec.structs.replace(lock, errors=errors), snapshot, digests)
 
 
 def compare_states(
@@ -76,7 +78,7 @@ def compare_states(
     for area in AREAS if same_platform else ():
         found.join(area(sides))
     entries = [_entry(head, below, changed) for head, below in headlines(found.differences)]
-    entries = _weighed(entries, right.snapshot, matrix)
+    entries = _weighed(entries, sides, matrix)
     questions = [q.evaluation.reason for q in found.questions]
     for more, asked in (_machine(left, right), _platform(left, right), _variables(left, right)):
         entries += more
@@ -121,7 +123,7 @@ def _entry(head: Difference, below: tuple[Difference, ...], changed: set[str]) -
     behind = {d.key[1] for d in (head, *below) if d.key[0] == "resolution"}
     return DiffEntry(
         area=_AREA_OF[head.rule.id],
-        subject=head.subject.name,
+        subject=_subject(head),
         level=head.level,
         matters=bool(behind & changed),
         left=head.values[0],
@@ -131,12 +133,30 @@ def _entry(head: Difference, below: tuple[Difference, ...], changed: set[str]) -
     )
 
 
-def _weighed(entries: list[DiffEntry], snapshot: Snapshot | None, matrix: Matrix) -> list[DiffEntry]:
-    """Give a patch release that harms nobody in B the level that `check --against` gives it."""
-    patches = [e for e in entries if e.area == "distribution" and is_patch(e.left, e.right)]
-    if not patches or snapshot is None or errors_of(snapshot, matrix):
-        return entries
-    return [msgspec.structs.replace(e, level="warning") if e in patches else e for e in entries]
+def _subject(head: Difference) -> str:
+    """Name what differs; of a consumer's answers also which libraries they are about."""
+    roles = dict.fromkeys(e.label.partition(" (")[0] for e in head.evidence) if head.key[0] == "resolution" else ()
+    return f"{head.subject.name}: {', '.join(roles)}" if roles else head.subject.name
+
+
+def _weighed(entries: list[DiffEntry], sides: Sides, matrix: Matrix) -> list[DiffEntry]:
+    """Give what harms nobody in B the level that `check --against` gives it: patch releases, and what nothing judges.
+
+    Of a lock as B nobody knows what is wrong, so that its patch releases keep their level.
+    """
+    errors = errors_of(sides.snapshot, matrix) if sides.snapshot is not None else ()
+    gpu = frozenset((*sides.locked.gpu_names(), *sides.now.gpu_names()))
+    judged = judged_packages(matrix)
+
+    def harmless(entry: DiffEntry) -> bool:
+        if entry.area != "distribution":
+            return False
+        if sides.snapshot is not None and not errors and is_patch(entry.left, entry.right):
+            return True
+        beside = is_beside(entry.subject, gpu, judged) and not entry.follows
+        return beside and not any(speaks_of(error, entry.subject) for error in errors)
+
+    return [msgspec.structs.replace(e, level="warning") if harmless(e) else e for e in entries]
 
 
 def _plain(area: DiffArea, subject: str, left: str, right: str, *, level: str = "note") -> DiffEntry:
@@ -239,7 +259,7 @@ def _findings(left: State, right: State, matrix: Matrix) -> Iterable[DiffEntry]:
         yield DiffEntry(
             area="finding",
             subject=finding.subject.name,
-            level=finding.level,
+            level=finding.level if where == "B" else "note",
             matters=True,
             left=values[0],
             right=values[1],

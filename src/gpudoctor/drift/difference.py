@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 from gpudoctor.drift.lock import Lock, LockedLibrary
 from gpudoctor.drift.rules import NO_CAUSE
@@ -13,6 +13,8 @@ from gpudoctor.model.snapshot import Snapshot
 from gpudoctor.rules.base import Rule
 
 Key = tuple[str, ...]
+NOT_INSTALLED, UNSET = "not installed", "unset"
+"""What a distribution, and LD_LIBRARY_PATH, are on a side that does not have them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,7 @@ class Difference:
         evidence: Details.
         fixes: Ways back, before refreshing the lock.
         values: What it is on either side, in a few words.
+        mended: True for what could not be loaded in the first state, was an error of it, and can be in the second.
     """
 
     key: Key
@@ -40,6 +43,7 @@ class Difference:
     evidence: tuple[Evidence, ...] = ()
     fixes: tuple[Fix, ...] = ()
     values: tuple[str, str] = ("", "")
+    mended: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,15 +127,17 @@ class Comparison:
         self.questions.update(other.questions)
 
 
-def fold(differences: Iterable[Difference], ways: tuple[Fix, ...]) -> tuple[tuple[Rule, Fail], ...]:
+def fold(
+    differences: Iterable[Difference], ways: Callable[[Difference], tuple[Fix, ...]]
+) -> tuple[tuple[Rule, Fail], ...]:
     """Return one finding for each difference that no other one explains, with what it explains under it.
 
     Args:
         differences: What differs.
-        ways: Ways out that all of them share.
+        ways: Ways out of one of them, besides its own.
     """
     pairs = headlines(differences)
-    return tuple((head.rule, _fail(head, tuple(d.message for d in below), ways)) for head, below in pairs)
+    return tuple((head.rule, _fail(head, tuple(d.message for d in below), ways(head))) for head, below in pairs)
 
 
 def headlines(differences: Iterable[Difference]) -> tuple[tuple[Difference, tuple[Difference, ...]], ...]:
@@ -145,7 +151,16 @@ def headlines(differences: Iterable[Difference]) -> tuple[tuple[Difference, tupl
             heads.append(difference)
         else:
             below.setdefault(root.key, []).append(difference)
-    return tuple((head, tuple(below.get(head.key, ()))) for head in heads)
+    return tuple((_lowered(head, below.get(head.key, [])), tuple(below.get(head.key, ()))) for head in heads)
+
+
+def _lowered(head: Difference, below: list[Difference]) -> Difference:
+    """Make a warning of what came and did nothing but mend: a repair is a drift, and harms nobody."""
+    came = head.mended or head.values[0] in (NOT_INSTALLED, UNSET)
+    mends = head.mended or any(d.mended for d in below)
+    if came and mends and all(d.mended for d in below):
+        return replace(head, level="warning", mended=True)
+    return head
 
 
 def _root(difference: Difference, by_key: Mapping[Key, Difference]) -> Difference:

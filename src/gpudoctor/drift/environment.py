@@ -7,7 +7,7 @@ import re
 import shlex
 from collections.abc import Iterable
 
-from gpudoctor.drift.difference import Comparison, Difference, Key, Sides
+from gpudoctor.drift.difference import NOT_INSTALLED, UNSET, Comparison, Difference, Key, Sides
 from gpudoctor.drift.lock import UNKNOWN_VERSION, LockedGpus, LockedSearchElement, capability_of
 from gpudoctor.drift.rules import DISTRIBUTION_DRIFT, DRIVER_DRIFT, GPU_DRIFT, INTERPRETER_DRIFT, SEARCH_PATH_DRIFT
 from gpudoctor.matrix.versions import driver_tuple
@@ -72,7 +72,7 @@ def _distribution_difference(sides: Sides, name: str, old: str | None, new: str 
         message = f"{name} {old} {sides.words.removed}."
     else:
         message = f"{name} was {old} {sides.words.then} and is {new} {sides.words.now}."
-    values = (old or "not installed", new or "not installed")
+    values = (old or NOT_INSTALLED, new or NOT_INSTALLED)
     return Difference(
         key=distribution_key(name),
         rule=DISTRIBUTION_DRIFT,
@@ -80,12 +80,13 @@ def _distribution_difference(sides: Sides, name: str, old: str | None, new: str 
         subject=Subject(kind="distribution", name=name),
         message=message,
         evidence=tuple(Evidence(label=label, value=v) for label, v in zip(sides.words.labels, values, strict=True)),
-        fixes=_way_back(sides.snapshot, name, old),
+        fixes=way_back(sides.snapshot, name, old),
         values=values,
     )
 
 
-def _way_back(snapshot: Snapshot | None, name: str, version: str | None) -> tuple[Fix, ...]:
+def way_back(snapshot: Snapshot | None, name: str, version: str | None) -> tuple[Fix, ...]:
+    """Return the command that makes a distribution what it was: installs a version, or removes it for None."""
     if snapshot is None:
         return ()
     install, remove = f"{name}=={version}", f"-y {name}"
@@ -96,13 +97,18 @@ def _way_back(snapshot: Snapshot | None, name: str, version: str | None) -> tupl
     return (Fix(title=title, applicability="display-only", commands=(command,)),)
 
 
-def ways_of_lock(snapshot: Snapshot, path: str | None) -> tuple[Fix, ...]:
-    """Return the ways out of any drift: back to the whole lock, or on to a new one.
+def ways_of_lock(sides: Sides, difference: Difference, path: str | None) -> tuple[Fix, ...]:
+    """Return the ways out of a drift that the lock gives: back to its GPU packages, or on to a new lock.
 
     Args:
-        snapshot: The present state.
+        sides: Both states.
+        difference: What differs: `fix --packages --to` leads back from another GPU package, and from nothing else.
         path: The lock's file; None where nobody knows it.
     """
+    snapshot, name = sides.snapshot, difference.subject.name
+    if snapshot is None:
+        return ()
+    leads_back = difference.key == distribution_key(name) and name in sides.locked.distributions.gpu
     interpreter = value_of(snapshot.interpreter)
     target = f" --python {shlex.quote(interpreter.executable)}" if interpreter else ""
     file = shlex.quote(path) if path else "gpudoctor.lock"
@@ -111,12 +117,13 @@ def ways_of_lock(snapshot: Snapshot, path: str | None) -> tuple[Fix, ...]:
         applicability="display-only",
         commands=(f"gpudoctor fix{target} --packages --to {file} --apply",),
     )
+    mended = "This state is the better one: write" if difference.mended else "If the change is wanted, write"
     again = Fix(
-        title="If the change is wanted, write the lock again and review the diff",
+        title=f"{mended} the lock again and review the diff",
         applicability="display-only",
         commands=(f"gpudoctor lock{target} -o {file}",),
     )
-    return (back, again) if interpreter else (again,)
+    return (back, again) if interpreter and leads_back and not difference.mended else (again,)
 
 
 def with_added_together(differences: Iterable[Difference]) -> list[Difference]:
@@ -289,7 +296,7 @@ def compare_search_path(sides: Sides) -> Comparison:
 
 def _written(elements: tuple[LockedSearchElement, ...]) -> str:
     words = [e.directory if e.state == "directory" else f"{e.directory} ({e.state})" for e in elements]
-    return ":".join(words) if words else "unset"
+    return ":".join(words) if words else UNSET
 
 
 def _owners_below(

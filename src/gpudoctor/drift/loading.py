@@ -8,12 +8,12 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from gpudoctor.drift.difference import Comparison, Difference, Key, Sides, Words
-from gpudoctor.drift.environment import SEARCH_PATH, distribution_key
+from gpudoctor.drift.environment import SEARCH_PATH, distribution_key, way_back
 from gpudoctor.drift.identity import likeness
-from gpudoctor.drift.lock import LockedLibrary, LockedResolution
+from gpudoctor.drift.lock import Lock, LockedLibrary, LockedResolution
 from gpudoctor.drift.places import is_elsewhere, same_place
 from gpudoctor.drift.rules import LIBRARY_DRIFT, RESOLUTION_DRIFT
-from gpudoctor.model.finding import Evidence, Subject
+from gpudoctor.model.finding import Evidence, Fix, Subject
 from gpudoctor.model.loading import Resolution
 from gpudoctor.model.snapshot import Snapshot
 
@@ -55,7 +55,7 @@ def compare_loading(sides: Sides) -> Comparison:
         _pair_files(pairs, sides, before, now)
         if before is None or now is None or not _same_answer(before, now):
             changes.append(_Change(role=role, old=before, new=now, answer=answers.get(role)))
-    _compare_files(found, sides.words, pairs)
+    _compare_files(found, sides, pairs)
     found.differences.extend(_group(sides, changes))
     return found
 
@@ -148,7 +148,7 @@ def _pair_files(
         pairs[old.path] = _Pair(locked=locked, now=now, loaded=loads is not None)
 
 
-def _compare_files(found: Comparison, words: Words, pairs: Mapping[str, _Pair]) -> None:
+def _compare_files(found: Comparison, sides: Sides, pairs: Mapping[str, _Pair]) -> None:
     groups: dict[Key, list[_Pair]] = {}
     unverified: list[str] = []
     for place in sorted(pairs):
@@ -158,7 +158,7 @@ def _compare_files(found: Comparison, words: Words, pairs: Mapping[str, _Pair]) 
             groups.setdefault(_file_key(place, pair.locked.family), []).append(pair)
         elif answer == "unverified" and pair.loaded:  # of what is no longer loaded, the resolution says enough
             unverified.append(posixpath.basename(place))
-    found.differences.extend(_file_difference(words, key, members) for key, members in groups.items())
+    found.differences.extend(_file_difference(sides, key, members) for key, members in groups.items())
     if unverified:
         found.ask(
             LIBRARY_DRIFT,
@@ -172,7 +172,8 @@ def _file_key(place: str, family: str) -> Key:
     return ("library", posixpath.dirname(place), family)
 
 
-def _file_difference(words: Words, key: Key, members: list[_Pair]) -> Difference:
+def _file_difference(sides: Sides, key: Key, members: list[_Pair]) -> Difference:
+    words = sides.words
     old, new = members[0].locked, members[0].now
     values = (_content(old, new), _content(new, old))
     names = ", ".join(posixpath.basename(pair.locked.path) for pair in members)
@@ -189,7 +190,17 @@ def _file_difference(words: Words, key: Key, members: list[_Pair]) -> Difference
         values=values,
         parents=tuple(parents),
         evidence=tuple(_file_evidence(words, pair) for pair in members),
+        fixes=tuple(fix for owner in owners for fix in _reinstall(sides, owner)),
     )
+
+
+def _reinstall(sides: Sides, owner: str) -> Iterable[Fix]:
+    """Yield the way back to the files of a distribution that is of the locked release, and whose files are not."""
+    version = sides.locked.distributions.version(owner)
+    way = way_back(sides.snapshot, owner, version) if version == sides.now.distributions.version(owner) else ()
+    for fix in way if version else ():
+        again = fix.commands[0].replace(" install ", " install --force-reinstall --no-deps ", 1)
+        yield Fix(title=f"Install {owner} again", applicability=fix.applicability, commands=(again,))
 
 
 def _file_evidence(words: Words, pair: _Pair) -> Evidence:
@@ -233,7 +244,7 @@ def _group(sides: Sides, changes: list[_Change]) -> Iterable[Difference]:
         key = ("resolution", change.role[0], family, _manner(change.old), _manner(change.new), str(explained))
         groups.setdefault(key, []).append(change)
         parents[key] = explained
-    return [_difference(sides.words, key, members, parents[key]) for key, members in groups.items()]
+    return [_difference(sides, key, members, parents[key]) for key, members in groups.items()]
 
 
 def _manner(answer: LockedResolution | None) -> str:
@@ -247,8 +258,8 @@ def _manner(answer: LockedResolution | None) -> str:
     return f"{where}{how}" if answer.outcome == "present" else f"{where}{how}, which does not load"
 
 
-def _difference(words: Words, key: Key, members: list[_Change], parents: tuple[Key, ...]) -> Difference:
-    consumer = key[1]
+def _difference(sides: Sides, key: Key, members: list[_Change], parents: tuple[Key, ...]) -> Difference:
+    consumer, words = key[1], sides.words
     roles = ", ".join(dict.fromkeys(change.role[2] for change in members))
     return Difference(
         key=key,
@@ -261,6 +272,16 @@ def _difference(words: Words, key: Key, members: list[_Change], parents: tuple[K
         values=(key[3], key[4]),
         parents=parents,
         evidence=tuple(_evidence(words, change) for change in members),
+        mended=_is_mended(sides.locked, consumer, members),
+    )
+
+
+def _is_mended(locked: Lock, consumer: str, members: Iterable[_Change]) -> bool:
+    """Tell whether something was missing, the locked state was wrong for its consumer, and it is found now."""
+    was_wrong = any(error.split(" ")[1:2] == [consumer] for error in locked.errors)
+    return was_wrong and all(
+        c.old is not None and c.old.outcome == "absent" and c.new is not None and c.new.outcome == "present"
+        for c in members
     )
 
 

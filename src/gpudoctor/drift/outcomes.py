@@ -6,14 +6,16 @@ import posixpath
 from collections.abc import Iterable, Mapping
 
 from gpudoctor.drift.lock import Lock, LockedResolution
-from gpudoctor.matrix.claims import NeedsLibrary
+from gpudoctor.matrix.claims import NeedsLibrary, Opening
 from gpudoctor.matrix.index import Matrix
 from gpudoctor.model.diff import ConsumerOutcome
 
 _MOST = 3
+_MAJOR = "{shim1}"
 _NOT_THERE = "not there"
 
 Case = tuple[str, str]
+Role = tuple[str, str]
 
 
 def compare_outcomes(
@@ -29,18 +31,32 @@ def compare_outcomes(
     """
     one, other = _by_case(left, matrix), _by_case(right, matrix)
     cases = [c for c in sorted(one.keys() | other.keys()) if not consumers or c[0] in consumers]
-    return tuple(_outcome(case, one.get(case), other.get(case)) for case in cases)
+    names = _file_names(left, matrix), _file_names(right, matrix)
+    return tuple(_outcome(case, one.get(case), other.get(case), names) for case in cases)
 
 
-def _optional(lock: Lock, matrix: Matrix) -> frozenset[tuple[str, str]]:
+def _optional(lock: Lock, matrix: Matrix) -> frozenset[Role]:
     """Return consumer and role of what speech models work without, in the locked release of each consumer."""
-    return frozenset(
-        (consumer, opening.role)
+    return frozenset((consumer, opening.role) for consumer, _, opening in _openings(lock, matrix) if opening.optional)
+
+
+def _file_names(lock: Lock, matrix: Matrix) -> Mapping[Role, str]:
+    """Return the name that each opening asks for, with no more of a release in it than the major."""
+    found: dict[Role, str] = {}
+    for consumer, major, opening in _openings(lock, matrix):
+        names = (name.replace(_MAJOR, major) for name in opening.names)
+        if (name := next((name for name in names if "{" not in name), None)) is not None:
+            found[consumer, opening.role] = name
+    return found
+
+
+def _openings(lock: Lock, matrix: Matrix) -> Iterable[tuple[str, str, Opening]]:
+    return (
+        (consumer, claim.major, opening)
         for consumer, package in lock.consumers.items()
         for subject in {consumer, package}
         for _, claim in matrix.facts(subject, NeedsLibrary, lock.distributions.version(package), lock.platform)
         for opening in claim.opens
-        if opening.optional
     )
 
 
@@ -56,13 +72,16 @@ def _by_case(lock: Lock, matrix: Matrix) -> Mapping[Case, tuple[LockedResolution
 
 
 def _outcome(
-    case: Case, left: tuple[LockedResolution, ...] | None, right: tuple[LockedResolution, ...] | None
+    case: Case,
+    left: tuple[LockedResolution, ...] | None,
+    right: tuple[LockedResolution, ...] | None,
+    names: tuple[Mapping[Role, str], Mapping[Role, str]],
 ) -> ConsumerOutcome:
     return ConsumerOutcome(
         consumer=case[0],
         scenario=case[1],
-        left=_told(left),
-        right=_told(right),
+        left=_told(left, names[0]),
+        right=_told(right, names[1]),
         changed=_verdict(left) != _verdict(right),
     )
 
@@ -72,19 +91,19 @@ def _verdict(rows: tuple[LockedResolution, ...] | None) -> object:
     return None if rows is None else {(r.role, r.outcome) for r in rows if r.outcome != "present"}
 
 
-def _told(rows: tuple[LockedResolution, ...] | None) -> str:
+def _told(rows: tuple[LockedResolution, ...] | None, known: Mapping[Role, str]) -> str:
     if rows is None:
         return _NOT_THERE
     for outcome, words in (("absent", "misses"), ("unknown", "not known:")):
-        names = tuple(dict.fromkeys(_name(r) for r in rows if r.outcome == outcome))
+        names = tuple(dict.fromkeys(_name(r, known) for r in rows if r.outcome == outcome))
         if names:
             return f"{words} {_listed(names)}"
     count = len({r.role for r in rows})
     return f"{count} librar{'y loads' if count == 1 else 'ies load'}"
 
 
-def _name(row: LockedResolution) -> str:
-    return posixpath.basename(row.path) if row.path else row.role
+def _name(row: LockedResolution, known: Mapping[Role, str]) -> str:
+    return posixpath.basename(row.path) if row.path else known.get((row.consumer, row.role), row.role)
 
 
 def _listed(names: Iterable[str]) -> str:

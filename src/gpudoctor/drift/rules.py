@@ -29,16 +29,19 @@ ctranslate2, torch and onnxruntime each fit some releases of cuDNN and cuBLAS on
 of them is how an environment that worked stops working without a change of code.
 
 ## How it is known
-From the metadata on disk, name by name. Every difference is an error, save two, which are warnings: a distribution that
-was added and has nothing to do with the GPU; and another patch release (the first two numbers are equal) with which, by
-the rules and the matrix, no consumer has an error. Three or more such additions are told as one. `matters` says what is
+From the metadata on disk, name by name. Every difference is an error, save these, which are warnings: a distribution
+that was added and has nothing to do with the GPU; one of which no fact of the matrix speaks (tqdm; not numpy), under
+which no library changed; another patch release (the first two numbers are equal); and one that was added and did
+nothing but bring what was missing when the lock was written. An error that, by the rules and the matrix, comes from it
+makes each of the last three an error again. Three or more such additions are told as one. `matters` says what is
 wrong with the present state and was not when it was locked (`errors` in the lock). The lock says what is part of the
 GPU stack (`[distributions.gpu]`): whatever owns a GPU library, was built for a GPU, pins a GPU package, or is called
 `nvidia-…`. Libraries and resolutions that changed with a distribution are listed under it. When
 sys.path cannot be told from disk (an import line in a `.pth` file), a missing distribution is open, not removed.
 
 ## What to do
-Install the locked version again; or, if the change is wanted, run `gpudoctor lock` and review the diff.
+Install the locked version again; for packages of the GPU stack `gpudoctor fix --packages --to LOCK` does it. Or, if
+the change is wanted, run `gpudoctor lock` and review the diff.
 """,
     evaluate=_without_lock,
 )
@@ -90,9 +93,10 @@ LD_LIBRARY_PATH, the loader's cache and who loaded what before; the installed pa
 ## How it is known
 The loader is emulated, and its answers are compared by role (consumer, scenario, opening) and by place, never by
 absolute path: the same environment in another folder, of another user, shows no drift. What changed because of a
-distribution, LD_LIBRARY_PATH or a library file is listed under that. An answer that cannot be told now, or
-could not when the lock was written, is open. So is an opening that only one side has when the lock was written with
-another compatibility matrix.
+distribution, LD_LIBRARY_PATH or a library file is listed under that. An answer that cannot be told now, or could not
+when the lock was written, is open. A library that was missing in a state which its lock calls wrong (`errors`), and
+that is found now (a repair), is a warning, unless something else is wrong with its consumer now. Open, too, is an
+opening that only one side has when the lock was written with another compatibility matrix.
 
 ## What to do
 `gpudoctor libs -v` shows the places searched now. Restore the search path, or run `gpudoctor lock` and review the diff.

@@ -58,6 +58,22 @@ class Pin(Frozen, frozen=True, kw_only=True):
         return f"{'==' if self.exact else '<='}{self.version}"
 
 
+class PinsWay(Frozen, frozen=True, kw_only=True):
+    """What works where two packages write the same files: one of them is installed last, over the other's.
+
+    Attributes:
+        pins: What to install first.
+        last: What to install after it, without its requirements and even where it is installed already.
+        over: The package of `pins` whose files it replaces.
+        library_directories: As of a set.
+    """
+
+    pins: tuple[Pin, ...]
+    last: Pin
+    over: str
+    library_directories: tuple[str, ...] = ()
+
+
 class PinsConflict(Frozen, frozen=True, kw_only=True):
     """Why there is no set.
 
@@ -65,11 +81,13 @@ class PinsConflict(Frozen, frozen=True, kw_only=True):
         between: What cannot hold together, as few things as there are.
         reasons: Sentences that lead to the contradiction.
         facts: Ids of the facts in conflict.
+        way: What works all the same, in two steps; null where nothing does.
     """
 
     between: tuple[str, ...]
     reasons: tuple[str, ...]
     facts: tuple[str, ...] = ()
+    way: PinsWay | None = None
 
 
 class Verification(Frozen, frozen=True, kw_only=True):
@@ -98,6 +116,7 @@ class PinsDocument(Frozen, frozen=True, kw_only=True):
         left_to_installer: Requirements on packages that the matrix knows no releases of.
         library_directories: Folders, relative to site-packages, that hold libraries which a package of the set opens by
             bare name: the loader must be told of them.
+        notes: What else the platform needs, or that the set runs on the CPU only.
         conflict: Why there is no set.
         findings: What gpudoctor's own rules say of the set.
         open: What could not be judged.
@@ -113,6 +132,7 @@ class PinsDocument(Frozen, frozen=True, kw_only=True):
     pins: tuple[Pin, ...] = ()
     left_to_installer: tuple[str, ...] = ()
     library_directories: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     conflict: PinsConflict | None = None
     findings: tuple[Finding, ...] = ()
     open: tuple[OpenQuestion, ...] = ()

@@ -16,14 +16,14 @@ from gpudoctor.model.pins import (
     PinsConflict,
     PinsDocument,
     PinsMachine,
+    PinsWay,
     Verification,
 )
-from gpudoctor.pins.types import Chosen, Conflict, Machine, Wish
+from gpudoctor.pins.beyond import platform_notes
+from gpudoctor.pins.types import LISTED, Chosen, Conflict, Machine, WayRound, Wish
 
 EXIT_NO_SET = 1
 EXIT_OPEN = 3
-LISTED = "linux-x86_64"
-"""The platform whose wheels the list of releases is of."""
 TORCH_INDEX = "https://download.pytorch.org/whl/"
 
 
@@ -34,6 +34,7 @@ def make_document(
     outcome: Chosen | Conflict,
     *,
     installed: dict[str, str],
+    way: WayRound | None = None,
     strict: bool = False,
 ) -> PinsDocument:
     """Return the document of a set, or of its absence.
@@ -44,6 +45,7 @@ def make_document(
         wishes: What was asked for.
         outcome: What was found.
         installed: Releases that are installed, by package.
+        way: What works in two steps where there is no set.
         strict: Give exit status 3 when something could not be judged.
     """
     chosen = outcome if isinstance(outcome, Chosen) else None
@@ -62,7 +64,10 @@ def make_document(
         pins=pins,
         left_to_installer=chosen.left if chosen else (),
         library_directories=_library_directories(matrix, machine, chosen) if chosen else (),
-        conflict=None if isinstance(outcome, Chosen) else _conflict(outcome),
+        notes=platform_notes(matrix, machine, chosen) if chosen else (),
+        conflict=None
+        if isinstance(outcome, Chosen)
+        else _conflict(outcome, _way(matrix, machine, way, wishes, installed) if way else None),
         open=questions,
         facts=outcome.facts,
         exit_status=_status(outcome, strict=strict and bool(questions)),
@@ -106,8 +111,20 @@ def _stack(matrix: Matrix) -> frozenset[str]:
     return frozenset(core | built_on)
 
 
-def _conflict(conflict: Conflict) -> PinsConflict:
-    return PinsConflict(between=conflict.between, reasons=conflict.reasons, facts=conflict.facts)
+def _conflict(conflict: Conflict, way: PinsWay | None) -> PinsConflict:
+    return PinsConflict(between=conflict.between, reasons=conflict.reasons, facts=conflict.facts, way=way)
+
+
+def _way(
+    matrix: Matrix, machine: Machine, way: WayRound, wishes: tuple[Wish, ...], installed: dict[str, str]
+) -> PinsWay:
+    pins = _pins(matrix, way.chosen, wishes, installed)
+    return PinsWay(
+        pins=tuple(pin for pin in pins if pin.package != way.last.package),
+        last=next(pin for pin in pins if pin.package == way.last.package),
+        over=way.over.package,
+        library_directories=_library_directories(matrix, machine, way.chosen),
+    )
 
 
 def _open_questions(machine: Machine) -> tuple[OpenQuestion, ...]:

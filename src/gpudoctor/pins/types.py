@@ -6,6 +6,8 @@ from typing import Literal
 
 import msgspec
 
+LISTED = "linux-x86_64"
+"""The platform whose wheels the list of releases is of."""
 # Built and published together: of one index, or not at all.
 TORCH_FAMILY = frozenset({"torch", "torchaudio", "torchvision", "torchcodec"})
 
@@ -157,3 +159,17 @@ class Chosen(msgspec.Struct, frozen=True):
     because: dict[str, tuple[str, ...]]
     facts: tuple[str, ...]
     left: tuple[str, ...] = ()
+
+
+class WayRound(msgspec.Struct, frozen=True):
+    """A set that no installer makes in one step: two of its packages write the same files.
+
+    Attributes:
+        chosen: All of it.
+        last: What must be installed after all else, so that its files are the ones that stay.
+        over: The package whose files it replaces.
+    """
+
+    chosen: Chosen
+    last: Candidate
+    over: Candidate

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -9,11 +10,14 @@ from packaging.utils import canonicalize_name
 
 from gpudoctor.matrix.index import Matrix
 from gpudoctor.model.errors import UsageError
-from gpudoctor.model.fact import Present, value_of
+from gpudoctor.model.fact import Fact, Present, value_of
 from gpudoctor.model.snapshot import Snapshot
 from gpudoctor.pins.types import Machine, Wish
 from gpudoctor.rules.gpu_code import platform_of
 
+# What a snapshot says and cannot be compared is not known, as if nobody could have looked.
+_RELEASE = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})*")
+_TWO_NUMBERS = re.compile(r"[0-9]{1,9}\.[0-9]{1,9}")
 _PLATFORMS = ("linux-x86_64", "linux-aarch64", "windows-x86_64", "macos-arm64")
 
 
@@ -60,21 +64,28 @@ def machine_of(
     if python is None:
         raise UsageError("the Python version of the environment is not known; give it with --python-version 3.11")
     parts = python.split(".")
-    if len(parts) < 2 or not all(part.isdigit() for part in parts[:2]):
+    if not _TWO_NUMBERS.fullmatch(".".join(parts[:2])):
         raise UsageError(f"--python-version {python!r}: expected a version such as 3.11")
     if platform is not None and platform not in _PLATFORMS:
         raise UsageError(f"--platform {platform!r}: expected one of {', '.join(_PLATFORMS)}")
     gpus = snapshot.gpus.value if isinstance(snapshot.gpus, Present) else ()
-    known = {
-        value_of(gpu.name) or "GPU": capability for gpu in gpus if (capability := value_of(gpu.compute_capability))
-    }
+    known = dict.fromkeys(
+        (value_of(gpu.name) or "GPU", capability)
+        for gpu in gpus
+        if (capability := _known(_TWO_NUMBERS, gpu.compute_capability))
+    )
     return Machine(
         python=".".join(parts[:2]),
         platform=platform or platform_of(snapshot),
-        driver=value_of(snapshot.driver.release),
-        gpus=tuple(known.items()),
-        tegra=isinstance(snapshot.host.tegra, Present) or any(_is_tegra(matrix, cc) for cc in known.values()),
+        driver=_known(_RELEASE, snapshot.driver.release),
+        gpus=tuple(known),
+        tegra=isinstance(snapshot.host.tegra, Present) or any(_is_tegra(matrix, cc) for _, cc in known),
     )
+
+
+def _known(form: re.Pattern[str], fact: Fact[str]) -> str | None:
+    text = value_of(fact)
+    return text if text is not None and form.fullmatch(text) else None
 
 
 def _is_tegra(matrix: Matrix, capability: str) -> bool:

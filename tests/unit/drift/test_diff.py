@@ -97,6 +97,32 @@ def test_a_patch_release_that_harms_nobody_is_a_warning_as_in_check() -> None:
     assert [e.level for e in diff(bare, broken).differences if e.area == "distribution"] == ["error"]
 
 
+@pytest.mark.parametrize("kinds", PAIRS)
+def test_packages_that_no_rule_concerns_are_warnings(kinds: tuple[str, str]) -> None:
+    left = environment(packages={**PACKAGES, "tqdm": "4.70.1", "pip": "23.2.1", "numpy": "2.1.3"})
+    right = environment(packages={**PACKAGES, "tqdm": "4.66.1", "numpy": "2.4.0"})
+    levels = {e.subject: e.level for e in diff(left, right, kinds).differences}
+    assert levels == {"tqdm": "warning", "pip": "warning", "numpy": "error"}
+
+
+def test_a_repair_is_no_error_and_its_way_back_is_one() -> None:
+    broken, whole = environment(search_path=None), environment()
+    there, back = diff(broken, whole), diff(whole, broken)
+    assert [e.level for e in there.differences if e.area != "finding"] == ["warning"]
+    assert [e.level for e in back.differences if e.area != "finding"] == ["error"]
+    assert {e.level for e in there.differences if e.area == "finding"} == {"note"}
+    assert {e.level for e in back.differences if e.area == "finding"} == {"error"}
+
+
+def test_an_answer_of_the_loader_is_told_with_the_name_of_its_library() -> None:
+    whole = environment()
+    less = change(whole, resolutions=whole.resolutions[:2])
+    (entry,) = (e for e in diff(whole, less).differences if e.area == "resolution")
+    assert (entry.subject, entry.right) == ("ctranslate2: cublas", "never opened")
+    text = render_diff(diff(whole, less), Canvas(colored=False, width=100, ascii_only=False))
+    assert text.endswith("{site} is the site-packages folder of each side\n")
+
+
 def test_driver_and_gpus_of_two_machines_and_of_a_lock() -> None:
     one, other = environment(driver=Present("550.54.15")), environment(driver=Present("580.65.06"))
     assert [e.area for e in diff(one, other).differences] == ["driver"]

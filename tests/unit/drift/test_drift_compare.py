@@ -163,6 +163,11 @@ def test_a_replaced_file_whose_owner_is_unchanged_is_library_drift() -> None:
     finding = only(locked(), change(snapshot, libraries=tuple(swapped)))
     assert (finding.rule, finding.level, finding.subject.kind) == ("GPD251", "error", "library")
     assert finding.message.startswith("libcudnn_ops.so.9 in {site}/nvidia/cudnn/lib: was ")
+    python = "/home/alice/speech/.venv/bin/python"
+    assert [command for fix in finding.fixes for command in fix.commands] == [
+        f"uv pip install --force-reinstall --no-deps --python {python} nvidia-cudnn-cu12==9.1.0.70",
+        f"gpudoctor lock --python {python} -o gpudoctor.lock",
+    ]
 
 
 def test_a_file_that_no_longer_loads_because_it_changed_is_one_finding() -> None:

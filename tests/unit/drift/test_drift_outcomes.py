@@ -37,3 +37,10 @@ def test_a_release_that_links_it_does_miss_it(version: str) -> None:
     whole = onnxruntime(version, cublas="present", cufft="present")
     (outcome,) = compare_outcomes(whole, onnxruntime(version, cublas="present", cufft="absent"), MATRIX, ())
     assert (outcome.right, outcome.changed) == ("misses cufft", True)
+
+
+def test_what_is_missing_has_the_name_of_its_file() -> None:
+    role = "cudnn_cnn"
+    whole, without = onnxruntime("1.31.1", **{role: "present"}), onnxruntime("1.31.1", **{role: "absent"})
+    (outcome,) = compare_outcomes(whole, without, MATRIX, ())
+    assert outcome.right == "misses libcudnn_cnn.so.9"

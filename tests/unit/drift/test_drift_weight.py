@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from gpudoctor.drift.compare import bind_rules
-from gpudoctor.drift.lock import LockedGpus, capability_of, dump_lock, parse_lock
+from gpudoctor.drift.lock import Lock, LockedGpus, capability_of, dump_lock, parse_lock
 from gpudoctor.drift.record import build_lock
 from gpudoctor.drift.weight import errors_of, words_of
 from gpudoctor.matrix.load import load_matrix
@@ -77,6 +77,69 @@ def test_a_package_beside_the_gpu_stack_is_behind_no_error_that_does_not_speak_o
     lost = environment(packages={**PACKAGES, "numpy": "2.1.4"}, search_path=None)
     (finding,) = judged(environment(search_path=None), lost)
     assert (finding.level, matters(finding)) == ("warning", "by the rules, nothing that is wrong now comes from it")
+
+
+@pytest.mark.parametrize("version", ["4.70.1", None])
+def test_a_package_that_no_rule_concerns_is_a_warning_with_a_way_back(version: str | None) -> None:
+    before = environment(packages={**PACKAGES, "tqdm": "4.66.1"})
+    after = environment(packages={**PACKAGES, **({"tqdm": version} if version else {})})
+    (finding,) = judged(before, after)
+    assert (finding.rule, finding.level) == ("GPD451", "warning")
+    commands = [command for fix in finding.fixes for command in fix.commands]
+    assert commands[0].endswith(" tqdm==4.66.1")
+    assert not any("--packages" in command for command in commands)
+
+
+def test_a_package_that_no_rule_concerns_and_that_belongs_to_the_gpu_stack_is_an_error() -> None:
+    def with_requirement(version: str) -> Snapshot:
+        taken = environment(packages={**PACKAGES, "unheard-of": version})
+        pinned = tuple(
+            msgspec.structs.replace(d, requires=("nvidia-cudnn-cu12==9.1.0.70",)) if d.name == "unheard-of" else d
+            for d in taken.distributions
+        )
+        return msgspec.structs.replace(taken, distributions=pinned)
+
+    (finding,) = judged(with_requirement("1.0"), with_requirement("2.0"))
+    assert finding.level == "error"
+    assert any("--packages --to" in command for fix in finding.fixes for command in fix.commands)
+
+
+def locked(before: Snapshot) -> Lock:
+    """Return a lock that says what was wrong, as `gpudoctor lock` writes it."""
+    errors = tuple(words_of(e) for e in errors_of(before, MATRIX))
+    lock = msgspec.structs.replace(build_lock(before, MATRIX.version), errors=errors)
+    return parse_lock(dump_lock(lock), "gpudoctor.lock")
+
+
+def found(lock: Lock, after: Snapshot) -> list[Finding]:
+    return [f for f in judge(after, MATRIX, rules=bind_rules(lock)).findings if f.rule != "GPD901"]
+
+
+def repaired_by_hook(before: Snapshot) -> Snapshot:
+    """Return a state whose libraries are found without LD_LIBRARY_PATH."""
+    there = environment().resolutions
+    hooked = tuple(msgspec.structs.replace(r, found_via="already-loaded") for r in there)
+    return msgspec.structs.replace(before, resolutions=hooked)
+
+
+def test_a_repair_of_what_was_wrong_is_a_warning_that_says_so() -> None:
+    broken = environment(search_path=None)
+    for repaired in (repaired_by_hook(broken), environment()):
+        drifts = found(locked(broken), repaired)
+        assert drifts
+        for finding in drifts:
+            assert finding.level == "warning"
+            assert matters(finding).startswith("by the rules, what was wrong when it was locked is mended: GPD201")
+            assert [c.split()[1] for fix in finding.fixes for c in fix.commands] == ["lock"]
+
+
+def test_what_is_found_now_is_an_error_where_nothing_was_wrong_or_something_else_is_now() -> None:
+    broken = environment(search_path=None)
+    sound = msgspec.structs.replace(locked(broken), errors=())
+    assert {f.level for f in found(sound, environment())} == {"error"}
+    packages = {**PACKAGES, "ctranslate2": "4.4.0"}
+    worse = repaired_by_hook(environment(search_path=None, packages=packages))
+    assert "error" in {f.level for f in found(locked(broken), worse)}
 
 
 # --- GPUs ------------------------------------------------------------------------------------------------------------
