@@ -108,7 +108,10 @@ def test_what_to_type_next_names_target_and_strategy(tmp_path: Path) -> None:
     typed = shlex.split(last.partition("gpudoctor ")[2])
     done = gpudoctor(*typed, "--yes", **state)
     assert (done.returncode, (tmp_path / "a b/daemon.gpudoctor.env").exists()) == (0, True)
-    undo = done.stdout.splitlines()[-1].partition("to take it back: gpudoctor ")[2]
+    *_, applied, _, caution = done.stdout.splitlines()
+    undo = applied.partition("to take it back: gpudoctor ")[2]
     assert undo == f"fix {target} --undo"
+    variables = shlex.quote(f"{program}.gpudoctor.env")
+    assert caution.endswith(f": gpudoctor check {target} --env 'A=b c' --env-file {variables}")
     assert gpudoctor(*shlex.split(undo), **state).returncode == 0
     assert not (tmp_path / "a b/daemon.gpudoctor.env").exists()

@@ -223,6 +223,16 @@ class TestRefusal:
         assert (done.returncode, done.stdout) == (1, "")
         assert "libcublas.so.12" in done.stderr
 
+    def test_the_way_out_can_be_typed_as_it_stands(self, broken: Path) -> None:
+        """Without --python it would be gpudoctor's own environment that the command changes."""
+        python = broken / "bin/python"
+        target = f"gpudoctor fix --python {python} --for ctranslate2 --env 'A=b c' --packages --apply"
+        options = ("--for", "ctranslate2", "--env", "A=b c")
+        assert f"`{target}` can install it" in gpudoctor("env", "--python", python, *options).stderr
+        # `run` takes the interpreter from the command where none is named.
+        ran = gpudoctor("run", *options, "--", python, "-c", "print(1)")
+        assert f"`{target}` can install it; {python} was not run" in ran.stderr
+
     def test_a_consumer_that_is_not_meant_does_not_count(self, broken: Path) -> None:
         assert gpudoctor("run", "--python", broken, "--for", "onnxruntime", "--", "true").returncode == 0
 

@@ -100,6 +100,12 @@ def test_check_says_what_a_killed_repair_left(tmp_path: Path) -> None:
 
     (finding,) = findings()
     assert finding["level"] == "error"
-    assert f"gpudoctor fix --python {patient.env.python} --undo" in json.dumps(finding["fixes"])
+    named = f"gpudoctor fix --python {patient.env.python}"
+    assert f"{named} --undo" in json.dumps(finding["fixes"])
+    # Whoever reads the sentence alone must not take back what was done to another environment.
+    ways = f"`{named} --undo` takes it back, `{named} --apply` makes it anew"
+    assert ways in str(finding["message"])
+    planned = gpudoctor("fix", "--python", patient.env.python, XDG_STATE_HOME=state)
+    assert ways in planned.stderr
     assert gpudoctor("fix", "--python", patient.env.python, "--undo", XDG_STATE_HOME=state).returncode == 0
     assert findings() == []

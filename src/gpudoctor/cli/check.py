@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -46,7 +46,7 @@ from gpudoctor.cli.configured import (
 from gpudoctor.cli.formats import print_report
 
 if TYPE_CHECKING:
-    from gpudoctor.model.finding import Report
+    from gpudoctor.model.finding import Finding, Report
     from gpudoctor.model.snapshot import Snapshot
     from gpudoctor.rules.base import Rule
 
@@ -141,8 +141,9 @@ def check(
         from gpudoctor.cli.lock import locked_rules
 
         rules = (*RULES, *locked_rules(against, taken, consumers=tuple(consumers or ()), live=snapshot is None))
-    if snapshot is None:
-        rules = (*rules, *_repair_rules(taken, binary))
+    repaired = _repaired(taken, binary) if snapshot is None else None
+    if repaired is not None:
+        rules = (*rules, *repaired.rules())
     settled = project.settled if project else None
     selected, ignored = tuple(select or (settled.select if settled else ())), tuple(ignore or ())
     verdict = judge(taken, matrix, selected, ignored, rules)
@@ -154,6 +155,8 @@ def check(
         system = RealSystem()
         target = find_process(system, request)
         verdict = deepen(system, matrix, target, taken, verdict, select=selected, ignore=ignored)
+    if repaired is not None:
+        verdict = msgspec.structs.replace(verdict, findings=repaired.told_in(verdict.findings, taken))
     partial = bool(said.consumers) or binary is not None
     verdict = apply_project(project, verdict, select=tuple(select or ()), ignore=ignored, partial=partial)
     least = fail_on.value if fail_on else (settled.fail_on if settled else None) or "error"
@@ -182,8 +185,41 @@ def _as_text(report: Report, taken: Snapshot, verbose: bool, quiet: bool, color:
     )
 
 
-def _repair_rules(taken: Snapshot, binary: str | None) -> tuple[Rule, ...]:
-    """Return the rule on repairs that were killed, where this user ever made one."""
+class _Repaired(NamedTuple):
+    """An environment, or a native program, and what this user's journals may tell of it.
+
+    Attributes:
+        prefix: Root of the environment, or the program.
+        named: How it is named on a command line.
+        option: The option that names it.
+    """
+
+    prefix: str
+    named: str
+    option: str
+
+    def rules(self) -> tuple[Rule, ...]:
+        """Return the rule on repairs that were killed."""
+        from gpudoctor.fix.rules import bound_rules
+        from gpudoctor.system.real import RealSystem
+
+        system = RealSystem()
+        return bound_rules(system, system.environ(), self.prefix, self.named, self.option)
+
+    def told_in(self, findings: tuple[Finding, ...], taken: Snapshot) -> tuple[Finding, ...]:
+        """Return findings with the repair that waits for the process to be started through it."""
+        import shlex
+
+        from gpudoctor.fix.started import with_repairs
+        from gpudoctor.system.real import RealSystem
+
+        system = RealSystem()
+        check = f"gpudoctor check {self.option} {shlex.quote(self.named)}"
+        return with_repairs(findings, system, system.environ(), self.prefix, check, taken)
+
+
+def _repaired(taken: Snapshot, binary: str | None) -> _Repaired | None:
+    """Return what may have been repaired; None where this user never made a repair."""
     from gpudoctor.fix.places import has_journals
     from gpudoctor.model.fact import value_of
     from gpudoctor.system.real import RealSystem
@@ -191,13 +227,10 @@ def _repair_rules(taken: Snapshot, binary: str | None) -> tuple[Rule, ...]:
     system = RealSystem()
     interpreter = value_of(taken.interpreter)
     if (interpreter is None and binary is None) or not has_journals(system, system.environ()):
-        return ()
-    from gpudoctor.fix.rules import bound_rules
-
+        return None
     if interpreter is None or binary is not None:
         from gpudoctor.fix.native import native_path
 
         path = native_path(system, binary or "")
-        return bound_rules(system, system.environ(), path, path, "--binary")
-
-    return bound_rules(system, system.environ(), interpreter.prefix, interpreter.executable)
+        return _Repaired(path, path, "--binary")
+    return _Repaired(interpreter.prefix, interpreter.executable, "--python")

@@ -87,10 +87,12 @@ def env(
         binary=binary,
         assignments=tuple(variables or ()),
         env_file=env_file,
+        matrix_file=matrix_file,
     )
-    answer = process_settings(system, load_matrix(matrix_file), request).answer
+    found = process_settings(system, load_matrix(matrix_file), request)
+    answer = found.answer
     if isinstance(answer, Refusal):
-        say(f"{answer.reason}{way_out(answer) if binary is None else ''}")
+        say(f"{answer.reason}{way_out(answer, found.repair)}")
         return 1
     for reason in answer.left_over:
         say(reason)

@@ -181,14 +181,13 @@ def _commands(request: SnapshotRequest, wish: _Wish, matrix_file: str | None) ->
     from gpudoctor.fix.render_plan import Commands
 
     target = [("--binary", request.binary), ("--python", request.python)]
-    more = [
+    judged = [
         *(("--for", name) for name in request.consumers),
         *(("--env", text) for text in request.assignments),
         ("--env-file", request.env_file),
         ("--matrix", matrix_file),
-        ("--strategy", wish.strategy),
-        ("--to", wish.to),
     ]
+    more = [*judged, ("--strategy", wish.strategy), ("--to", wish.to)]
     named = [word for option, value in target if value for word in (option, value)]
     told = [word for option, value in more if value for word in (option, value)]
     packages = ["--packages"] if wish.packages else []
@@ -196,6 +195,9 @@ def _commands(request: SnapshotRequest, wish: _Wish, matrix_file: str | None) ->
         apply=shlex.join(["gpudoctor", "fix", *named, *told, *packages, "--apply"]),
         undo=shlex.join(["gpudoctor", "fix", *named, "--undo"]),
         packages=shlex.join(["gpudoctor", "fix", *named, "--packages", "--apply"]),
+        check=shlex.join(
+            ["gpudoctor", "check", *named, *(w for option, value in judged if value for w in (option, value))]
+        ),
     )
 
 
@@ -288,10 +290,10 @@ def _fix(matrix: Matrix, request: SnapshotRequest, wish: _Wish, apply: bool, yes
     from gpudoctor.fix.types import Plan
 
     workshop = _workshop(request)
-    _settle(workshop, apply)
+    _settle(workshop, apply, show.commands)
     plan = _planned(matrix, request, wish)
     if isinstance(plan, NothingToDo):
-        show.fix(FixDocument(status="nothing-to-do", unmet=plan.unmet))
+        show.fix(FixDocument(status="nothing-to-do", reason=plan.reason, unmet=plan.unmet))
         return 0
     if isinstance(plan, Refusal):
         show.fix(FixDocument(status="refused", reason=plan.reason + _installable(plan.kind, request, wish, show)))
@@ -310,7 +312,7 @@ def _installable(kind: str, request: SnapshotRequest, wish: _Wish, show: _Printe
     return f"; to install it too: {show.commands.packages}"
 
 
-def _settle(workshop: Workshop, apply: bool) -> None:
+def _settle(workshop: Workshop, apply: bool, commands: Commands) -> None:
     """Say what a killed run left, and take it back where something is going to be changed anyway."""
     from gpudoctor.fix.state import told_of
 
@@ -319,7 +321,7 @@ def _settle(workshop: Workshop, apply: bool) -> None:
         return
     if not apply:
         for run in interrupted:
-            say(told_of(run))
+            say(told_of(run, commands.undo, commands.apply))
         return
     with workshop.lock():
         for text in workshop.settle():
@@ -341,14 +343,15 @@ def _planned(matrix: Matrix, request: SnapshotRequest, wish: _Wish) -> object:
         from gpudoctor.fix.plan import NothingToDo
 
         wanted = wanted_of(system, wish.to) if wish.to is not None else None
-        plan = plan_packages(system, RealChanges(), matrix, seen, wanted)
+        plan = plan_packages(system, RealChanges(), matrix, seen, wanted, say)
         if not isinstance(plan, NothingToDo):
             return plan
     return plan_fix(system, RealChanges(), matrix, seen)
 
 
 def _apply(matrix: Matrix, request: SnapshotRequest, workshop: Workshop, plan: Plan, yes: bool, show: _Printer) -> int:
-    from gpudoctor.fix.render_plan import describe, with_outcome
+    from gpudoctor.fix.render_plan import describe, described, with_outcome
+    from gpudoctor.fix.started import next_steps
 
     document = describe(plan)
     if not yes:
@@ -364,6 +367,8 @@ def _apply(matrix: Matrix, request: SnapshotRequest, workshop: Workshop, plan: P
         complaints=outcome.complaints,
         left=outcome.left,
         verified_by="canary" if outcome.tried else "files",
+        followed=described(outcome.followed) if outcome.status == "applied" else (),
+        next_steps=next_steps(plan, show.commands.check) if outcome.status == "applied" else (),
     )
     show.fix(document, brief=not yes or show.streams)
     return 0 if outcome.status == "applied" else STATUS_PENDING

@@ -59,10 +59,11 @@ def run(
         assignments=tuple(env or ()),
         env_file=env_file,
         command=(program, *command[1:]),
+        matrix_file=matrix_file,
     )
     found = process_settings(system, load_matrix(matrix_file), request)
     if isinstance(found.answer, Refusal):
-        say(f"{found.answer.reason}{way_out(found.answer) if binary is None else ''}; {command[0]} was not run")
+        say(f"{found.answer.reason}{way_out(found.answer, found.repair)}; {command[0]} was not run")
         return 1
     for unmet in found.answer.unmet:
         say(unmet.reason)

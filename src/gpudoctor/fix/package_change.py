@@ -131,8 +131,8 @@ def _record_file(journal_folder: str, number: int) -> str:
     return posixpath.join(journal_folder, f"packages-{number}.json")
 
 
-def _run(argv: tuple[str, ...], environment: Mapping[str, str], what: str) -> None:
-    result = run_installer(argv, environment, echo=True)
+def _run(argv: tuple[str, ...], environment: Mapping[str, str], what: str, *, echo: bool = True) -> None:
+    result = run_installer(argv, environment, echo=echo)
     if result.status != 0 or result.timed_out:
         raise CannotChange(f"{what}: {posixpath.basename(argv[0])}: {explain_failure(result)}")
 
@@ -164,7 +164,8 @@ def _staged(action: ChangePackages, work: str, environment: Mapping[str, str]) -
     stage = posixpath.join(work, "stage")
     failed = "the packages could not be fetched, and nothing of the environment was touched"
     for argv in _fetch_commands(action.installer, action, work, stage):
-        _run(argv, environment, failed)
+        # Pip unpacks beforehand what it has fetched: to be told twice that it is installed would be told wrongly once.
+        _run(argv, environment, failed, echo="--no-index" not in argv)
     found: list[MadePiece] = []
     for relative in keeping.files_below(stage):
         head, _, rest = relative.partition("/")

@@ -1,6 +1,6 @@
 """From findings, or from another environment, to exact pins: resolved with a dry run, judged before anything is done.
 
-Only this module and package_change start an installer; both ask the target's interpreter, and a dry run may ask the
+Only dry_run and package_change start an installer; both ask the target's interpreter, and a dry run may ask the
 package index. That is why package changes need `--packages`.
 """
 
@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from gpudoctor.fix.dry_run import dry_run, find_installer
 from gpudoctor.fix.journal import Writer
-from gpudoctor.fix.package_change import explain_failure
-from gpudoctor.fix.package_types import ChangePackages, Installer, PackageStep, install_command
+from gpudoctor.fix.package_types import ChangePackages, Installer, PackageStep
 from gpudoctor.fix.plan import FixRequest, NothingToDo, finding_key, snapshot_digest
 from gpudoctor.fix.refusals import Refusal
 from gpudoctor.fix.types import FindingKey, FolderBefore, Plan
@@ -27,24 +27,17 @@ from gpudoctor.model.snapshot import Snapshot
 from gpudoctor.probes.distributions import canonical_name
 from gpudoctor.rules.engine import judge
 from gpudoctor.rules.markers import marker_holds
-from gpudoctor.rules.misses import Group, library_groups
+from gpudoctor.rules.misses import NOWHERE, Group, library_groups
 from gpudoctor.rules.reading import unique
 from gpudoctor.rules.remedies import clash_of, damaged_distribution, overwrites, requirements_of
 from gpudoctor.system.changes import CannotChange, FolderState, Nothing
-from gpudoctor.system.installer import InstallerResult, find_uv, run_installer, without_lock_file
 from gpudoctor.system.protocol import ReadSystem
 
 if TYPE_CHECKING:
     from packaging.specifiers import SpecifierSet
 
-_SCOPE = (
-    "every program of this environment; where the new libraries lie off the loader's path, the repair that makes them "
-    "found follows in the same run"
-)
+_SCOPE = "every program of this environment"
 _RISK = "the network is needed to fetch what the installer's cache does not hold; the former files are kept for --undo"
-_UV_LINE = re.compile(r"^ ([+~-]) ([A-Za-z0-9._-]+)==(\S+)", re.MULTILINE)
-_DRY_RUN_LIMIT_S = 300.0
-MISSING_STATES = ("not-installed", "other-major")
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -59,21 +52,13 @@ class Wanted(msgspec.Struct, frozen=True):
     versions: Mapping[str, str]
 
 
-class _PipMetadata(msgspec.Struct):
-    name: str
-    version: str
-
-
-class _PipInstall(msgspec.Struct):
-    metadata: _PipMetadata
-
-
-class _PipReport(msgspec.Struct):
-    install: tuple[_PipInstall, ...] = ()
-
-
 def plan_packages(
-    system: ReadSystem, changes: Writer, matrix: Matrix, request: FixRequest, wanted: Wanted | None = None
+    system: ReadSystem,
+    changes: Writer,
+    matrix: Matrix,
+    request: FixRequest,
+    wanted: Wanted | None = None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Plan | NothingToDo | Refusal:
     """Return the plan that changes packages, or why there is none.
 
@@ -85,8 +70,9 @@ def plan_packages(
         matrix: The compatibility matrix.
         request: What to repair.
         wanted: What to align with; None to bring what the findings miss.
+        say: Told beforehand what may take long.
     """
-    planner = _Planner(system, changes, matrix, request)
+    planner = _Planner(system, changes, matrix, request, say)
     try:
         return planner.align(wanted) if wanted else planner.repair()
     except CannotChange as error:
@@ -107,7 +93,11 @@ def _refused(reason: str, consumers: tuple[str, ...] = ()) -> Refusal:
 class _Planner:
     """Makes one plan."""
 
-    def __init__(self, system: ReadSystem, changes: Writer, matrix: Matrix, request: FixRequest) -> None:
+    def __init__(
+        self, system: ReadSystem, changes: Writer, matrix: Matrix, request: FixRequest, say: Callable[[str], None]
+    ) -> None:
+        self._say = say
+        self._sizes: Mapping[str, str] = {}
         self._system = system
         self._changes = changes
         self._matrix = matrix
@@ -191,7 +181,7 @@ class _Planner:
 
     def _is_wanted(self, group: Group) -> bool:
         served = not self._request.consumers or group.consumer in self._request.consumers
-        return served and group.level == "error" and group.state in MISSING_STATES
+        return served and group.level == "error" and group.state in NOWHERE
 
     def _consumers(self) -> tuple[str, ...]:
         return self._request.consumers or unique(r.consumer for r in self._snapshot.resolutions)
@@ -223,7 +213,7 @@ class _Planner:
             python=request.target.executable,
             installer=self._installer(),
             steps=steps,
-            purpose="exact versions, from a dry run of the installer",
+            purpose=f"exact versions, from a dry run of the installer{self._to_fetch(steps)}",
             brings=brings,
         )
         folders = (action.path, action.prefix)
@@ -242,6 +232,10 @@ class _Planner:
             actions=(action,),
             folders=tuple(FolderBefore(p, s) for p, s in states if isinstance(s, (Nothing, FolderState))),
         )
+
+    def _to_fetch(self, steps: tuple[PackageStep, ...]) -> str:
+        told = [f"{s.name} {self._sizes[s.name]}" for s in steps if s.after is not None and s.name in self._sizes]
+        return f"; sizes of the wheels: {', '.join(told)}" if told else ""
 
     def _site(self) -> str:
         """Return the folder that packages of this environment are installed into."""
@@ -292,13 +286,7 @@ class _Planner:
     # --- the dry run
 
     def _installer(self) -> Installer:
-        uv = find_uv(self._system.environ())
-        if uv is not None:
-            return Installer("uv", uv)
-        if "pip" not in self._installed:
-            bring = f"`{self._request.target.executable} -m ensurepip` brings pip"
-            raise CannotChange(f"neither uv (on PATH or beside gpudoctor) nor pip (in it) is there; {bring}")
-        return Installer("pip", self._request.target.executable)
+        return find_installer(self._system, self._request.target.executable, "pip" in self._installed)
 
     def _resolved(self, arguments: tuple[str, ...]) -> tuple[PackageStep, ...]:
         """Return what the installer would do, by its own dry run.
@@ -306,31 +294,11 @@ class _Planner:
         Raises:
             CannotChange: It cannot tell.
         """
-        installer, python = self._installer(), self._request.target.executable
-        more = ("--quiet", "--report", "-") if installer.kind == "pip" else ()
-        argv = install_command(installer, python, "--dry-run", *more, *arguments)
-        with without_lock_file(self._request.target.prefix):
-            result = run_installer(argv, self._system.environ(), echo=False, timeout_s=_DRY_RUN_LIMIT_S)
-        if result.status != 0 or result.timed_out:
-            name, what = posixpath.basename(argv[0]), " ".join(a for a in arguments if not a.startswith("--"))
-            raise CannotChange(f"{name} finds no way to install {what}: {explain_failure(result)}")
-        versions = dict(_chosen(installer, result))
-        steps = (PackageStep(n, self._installed.get(n), v) for n, v in sorted(versions.items()))
+        target = self._request.target
+        found = dry_run(self._system, self._installer(), target.executable, target.prefix, arguments, self._say)
+        self._sizes = found.sizes
+        steps = (PackageStep(n, self._installed.get(n), v) for n, v in sorted(found.versions.items()))
         return tuple(s for s in steps if s.before != s.after)
-
-
-def _chosen(installer: Installer, result: InstallerResult) -> Iterator[tuple[str, str]]:
-    if installer.kind == "uv":
-        for sign, name, version in _UV_LINE.findall(result.err + "\n" + result.out):
-            if sign != "-":
-                yield canonical_name(name), version
-        return
-    try:
-        report = msgspec.json.decode(result.out.encode(), type=_PipReport)
-    except msgspec.DecodeError as error:
-        raise CannotChange(f"pip's report cannot be read: {error}") from error
-    for item in report.install:
-        yield canonical_name(item.metadata.name), item.metadata.version
 
 
 def _first_versions(snapshot: Snapshot) -> dict[str, str]:

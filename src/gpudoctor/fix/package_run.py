@@ -8,14 +8,13 @@ import msgspec
 
 from gpudoctor.fix.apply import carry_on
 from gpudoctor.fix.journal import Journal, Writer
-from gpudoctor.fix.package_plan import MISSING_STATES
 from gpudoctor.fix.package_types import ChangePackages
 from gpudoctor.fix.plan import FixRequest, plan_fix
 from gpudoctor.fix.refusals import Refusal
 from gpudoctor.fix.types import FolderBefore, Plan
 from gpudoctor.fix.undo import undo_plan
 from gpudoctor.matrix.index import Matrix
-from gpudoctor.rules.misses import library_groups
+from gpudoctor.rules.misses import NOWHERE, library_groups
 from gpudoctor.rules.reading import listed
 from gpudoctor.system.changes import CannotChange
 from gpudoctor.system.protocol import ReadSystem
@@ -73,7 +72,7 @@ def _check_brought(matrix: Matrix, plan: Plan, seen: FixRequest) -> None:
     brings = {name for a in plan.actions if isinstance(a, ChangePackages) for name in a.brings}
     for group in library_groups(seen.snapshot, matrix):
         lacking = tuple(name for name in group.names if name in brings)
-        if group.state in MISSING_STATES and lacking:
+        if group.state in NOWHERE and lacking:
             raise CannotChange(f"the packages do not bring {listed(lacking)}, which {group.consumer} needs")
 
 

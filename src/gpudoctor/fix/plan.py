@@ -98,13 +98,15 @@ class FixRequest(msgspec.Struct, frozen=True):
 
 
 class NothingToDo(msgspec.Struct, frozen=True):
-    """Every library is found as it is.
+    """Every library is found as it is, or the repair is there and only not in use.
 
     Attributes:
         unmet: Who cannot be helped here, and why.
+        reason: Why there is nothing to do, where libraries are still missed; one clause.
     """
 
     unmet: tuple[str, ...] = ()
+    reason: str | None = None
 
 
 def snapshot_digest(snapshot: Snapshot) -> str:
@@ -232,7 +234,8 @@ class _Planner:
             refusal = proposal if isinstance(proposal, Refusal) else self._objection(proposal)
             if refusal is None and isinstance(proposal, Proposal):
                 if not proposal.actions and not proposal.commands:
-                    return NothingToDo(self._settings.left_over)
+                    reason = f"this repair is there already; it reaches {proposal.scope}"
+                    return NothingToDo(self._settings.left_over, reason)
                 return self._written(proposal, tuple(refusals))
             if refusal is not None:
                 refusals.append(refusal)

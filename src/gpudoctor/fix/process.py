@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -18,6 +19,7 @@ from gpudoctor.model.fact import value_of
 from gpudoctor.probes.distributions import probe_distributions
 from gpudoctor.probes.interpreter import find_target, probe_interpreter
 from gpudoctor.probes.libraries import probe_libraries
+from gpudoctor.probes.selection import check_consumers
 from gpudoctor.probes.shared_files import probe_shared_files
 from gpudoctor.probes.targets import beside, native_target, target_of
 from gpudoctor.probes.toolkits import probe_toolkits
@@ -42,6 +44,7 @@ class SettingsRequest(msgspec.Struct, frozen=True):
         env_file: File as in `--env-file`.
         command: The program to be run and its arguments; where it is a Python of some environment, or a script of one,
             that environment is the default.
+        matrix_file: File as in `--matrix`; only for the command that is shown as a way out.
     """
 
     python: str | None = None
@@ -51,6 +54,7 @@ class SettingsRequest(msgspec.Struct, frozen=True):
     assignments: tuple[str, ...] = ()
     env_file: str | None = None
     command: tuple[str, ...] = ()
+    matrix_file: str | None = None
 
 
 class ProcessSettings(msgspec.Struct, frozen=True):
@@ -59,10 +63,12 @@ class ProcessSettings(msgspec.Struct, frozen=True):
     Attributes:
         environment: All variables that it starts with, but for the answer.
         answer: What to set, or why nothing helps.
+        repair: `gpudoctor fix` for the environment that was judged; empty for a native program.
     """
 
     environment: Mapping[str, str]
     answer: Settings | Refusal
+    repair: str = ""
 
 
 def process_settings(system: ReadSystem, matrix: Matrix, request: SettingsRequest) -> ProcessSettings:
@@ -72,7 +78,7 @@ def process_settings(system: ReadSystem, matrix: Matrix, request: SettingsReques
         UsageError: The request names something that is not there.
         InputFileError: The file of `--env-file` cannot be read.
     """
-    _check_consumers(matrix, request.consumers)
+    check_consumers(matrix, request.consumers)
     files = (request.env_file,) if request.env_file else ()
     environment = judged_environment(system, request.assignments, files).environment
     if system.os_name != "linux":
@@ -88,13 +94,20 @@ def process_settings(system: ReadSystem, matrix: Matrix, request: SettingsReques
     # Where everything loads, what LD_LIBRARY_PATH put there may still be of two builds.
     if target.environment.get(VARIABLE) or any(r.outcome != "present" for r in answer.resolutions):
         scene = whole_scene(system, matrix, target, answer, beside(system, request.binary))
-    return ProcessSettings(environment, settings_for(system, matrix, target, scene, resolve=resolve))
+    repair = "" if request.binary is not None else _repair(request, target.executable)
+    return ProcessSettings(environment, settings_for(system, matrix, target, scene, resolve=resolve), repair)
 
 
-def _check_consumers(matrix: Matrix, names: Iterable[str]) -> None:
-    for name in names:
-        if name not in matrix.consumers:
-            raise UsageError(f"--for {name!r}: no such consumer; there are: {', '.join(sorted(matrix.consumers))}")
+def _repair(request: SettingsRequest, executable: str) -> str:
+    """Return the command with the options of now: without them it would be another environment, or other consumers."""
+    more = (
+        ("--python", executable),
+        *(("--for", name) for name in request.consumers),
+        *(("--env", text) for text in request.assignments),
+        *((("--env-file", request.env_file),) if request.env_file else ()),
+        *((("--matrix", request.matrix_file),) if request.matrix_file else ()),
+    )
+    return shlex.join(("gpudoctor", "fix", *(word for pair in more for word in pair)))
 
 
 def _resolver(system: ReadSystem, matrix: Matrix, request: SettingsRequest) -> Resolver:

@@ -44,11 +44,16 @@ class Refusal(msgspec.Struct, frozen=True):
     library: str | None = None
 
 
-def way_out(refusal: Refusal) -> str:
-    """Return what `gpudoctor fix` does where no variable helps, as the end of a sentence; empty where it does not."""
-    if refusal.kind == "inexpressible":
-        return "; `gpudoctor fix` may repair it without the variable"
-    return "; `gpudoctor fix --packages` can install it" if refusal.kind == "not-installed" else ""
+def way_out(refusal: Refusal, command: str) -> str:
+    """Return what `gpudoctor fix` does where no variable helps, as the end of a sentence; empty where it does not.
+
+    Args:
+        refusal: Why no variable helps.
+        command: `gpudoctor fix` with all that names the target; empty where there is none that it could repair.
+    """
+    if command and refusal.kind == "inexpressible":
+        return f"; `{command}` may repair it without the variable"
+    return f"; `{command} --packages --apply` can install it" if command and refusal.kind == "not-installed" else ""
 
 
 def ignored(consumers: Iterable[str], executable: str) -> Refusal:

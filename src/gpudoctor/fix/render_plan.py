@@ -12,6 +12,7 @@ import msgspec
 from gpudoctor.fix.journal import Run
 from gpudoctor.fix.package_types import ChangePackages
 from gpudoctor.fix.types import Action, MakeFolder, MakeLink, Plan, WriteFile
+from gpudoctor.loader.preload_hook import HOOK_FILE, PTH_FILE
 from gpudoctor.model.base import Frozen
 from gpudoctor.report.canvas import Canvas
 
@@ -42,7 +43,7 @@ class FixDocument(Frozen, frozen=True, kw_only=True):
         schema_version: Version of this document's shape.
         status: What became of it.
         run: Name of the run, once there is one.
-        reason: Why refused.
+        reason: Why refused; where there is nothing to do, why not, unless every library is found.
         strategy: How it repairs.
         why: Why in this way.
         scope: Whom it reaches.
@@ -51,10 +52,13 @@ class FixDocument(Frozen, frozen=True, kw_only=True):
         consumers: Whom it serves.
         ends: Findings that it ends.
         actions: What it does.
-        commands: What to type.
+        commands: What to type; the place for it on a comment line of its own before it.
         unmet: Who cannot be helped, and why.
         complaints: Why it was rolled back.
         left: What could not be restored, for somebody changed it since.
+        follows: What a change of packages brings with it in the same run.
+        followed: What that was, known only once the packages were there.
+        next_steps: What whoever starts the process has to do, so that an applied repair takes effect.
         verified_by: `canary` when libraries were really loaded, else `files`.
     """
 
@@ -74,6 +78,9 @@ class FixDocument(Frozen, frozen=True, kw_only=True):
     unmet: tuple[str, ...] = ()
     complaints: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
+    follows: str | None = None
+    followed: tuple[ActionDocument, ...] = ()
+    next_steps: tuple[str, ...] = ()
     verified_by: Literal["canary", "files"] | None = None
 
 
@@ -84,11 +91,13 @@ class Commands(Frozen, frozen=True, kw_only=True):
         apply: Carries the plan out.
         undo: Takes it back.
         packages: Installs what is missing too.
+        check: Judges the same target.
     """
 
     apply: str = "gpudoctor fix --apply"
     undo: str = "gpudoctor fix --undo"
     packages: str = "gpudoctor fix --packages --apply"
+    check: str = "gpudoctor check"
 
 
 class RunDocument(Frozen, frozen=True, kw_only=True):
@@ -157,9 +166,23 @@ def describe(plan: Plan, status: Status = "pending") -> FixDocument:
         applicability=plan.applicability,
         consumers=plan.consumers,
         ends=tuple(f"{rule} {cause} ({subject})" for rule, subject, cause in plan.targets),
-        actions=tuple(_action(a) for a in plan.actions),
+        actions=described(plan.actions),
         commands=plan.commands,
+        follows=next((_follows(a) for a in plan.actions if isinstance(a, ChangePackages)), None),
         unmet=plan.unmet,
+    )
+
+
+def described(actions: Iterable[Action]) -> tuple[ActionDocument, ...]:
+    """Return actions as documents."""
+    return tuple(map(_action, actions))
+
+
+def _follows(action: ChangePackages) -> str:
+    return (
+        f"what makes the loader find the new libraries, where it does not look into their folders: the import hook "
+        f"({PTH_FILE} and {HOOK_FILE} in {action.path}), else links beside the packages that open them; --undo takes "
+        "it back with them"
     )
 
 
@@ -217,10 +240,14 @@ def render_fix(
         _plan_text(document, canvas)
         for text in document.unmet:
             canvas.row(("not", "yellow", _LABEL_COLUMNS), value=text)
+    for action in document.followed:
+        canvas.row(("then", "dim", _LABEL_COLUMNS), value=f"{action.path}: {action.purpose}")
     for text in (*document.complaints, *document.left):
         canvas.row(("!", "bold red", _LABEL_COLUMNS), value=text)
     if closing:
         canvas.line((_verdict(document, commands or Commands()), "bold"))
+    for text in document.next_steps:
+        canvas.row(("next", "bold", _LABEL_COLUMNS), value=text)
     return canvas.text()
 
 
@@ -241,8 +268,14 @@ def _plan_text(document: FixDocument, canvas: Canvas) -> None:
         canvas.line((action.path, "bold"), f": {action.purpose}")
         for line in action.preview.splitlines():
             canvas.verbatim(line, indent=2, style=_style(line))
+    if document.follows:
+        canvas.blank()
+        canvas.row(("then", "dim", _LABEL_COLUMNS), value=document.follows)
     for command in document.commands:
-        canvas.verbatim(command, indent=2)
+        place, _, rest = command.partition("\n")
+        canvas.verbatim(place, indent=2)
+        if rest:
+            canvas.verbatim(rest, indent=2)
     if document.strategy:
         canvas.blank()
 
@@ -258,7 +291,7 @@ def _verdict(document: FixDocument, commands: Commands) -> str:
         case "pending":
             return f"nothing was changed; to carry this out: {commands.apply}"
         case "nothing-to-do":
-            return "nothing to do: every library that can be found here is found"
+            return f"nothing to do: {document.reason or 'every library that can be found here is found'}"
         case "refused":
             return f"no repair: {document.reason}"
         case "applied":

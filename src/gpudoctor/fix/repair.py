@@ -13,7 +13,7 @@ from gpudoctor.fix.journal import Journal, Run, Writer, forget_run, journals_of,
 from gpudoctor.fix.native import Native, find_native, native_path, process_of
 from gpudoctor.fix.package_run import changes_packages, follow_up
 from gpudoctor.fix.plan import FixRequest, snapshot_digest
-from gpudoctor.fix.types import Plan
+from gpudoctor.fix.types import Action, Plan
 from gpudoctor.fix.undo import undo_plan, undo_run
 from gpudoctor.fix.verify import Look, complaints, take_look
 from gpudoctor.matrix.index import Matrix
@@ -37,6 +37,7 @@ class Outcome(msgspec.Struct, frozen=True):
         complaints: Why it was rolled back.
         left: What could not be taken back, for somebody changed it meanwhile.
         tried: Whether the libraries were really loaded, and not only the files read again.
+        followed: What was done besides the plan, for the libraries of new packages to be found.
     """
 
     run: str
@@ -44,6 +45,7 @@ class Outcome(msgspec.Struct, frozen=True):
     complaints: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
     tried: bool = False
+    followed: tuple[Action, ...] = ()
 
 
 def see(system: ReadSystem, matrix: Matrix, request: SnapshotRequest) -> FixRequest:
@@ -201,6 +203,7 @@ class Workshop:
                 "the environment has changed since the plan was made; nothing was changed, run `gpudoctor fix` again"
             )
         before = self._look(matrix, seen)
+        planned = len(plan.actions)
         journal = apply_plan(self._system, self._changes, self.folder, plan)
         if changes_packages(plan):
             plan = follow_up(
@@ -211,7 +214,8 @@ class Workshop:
         except BaseException:
             undo_plan(self._system, self._changes, journal, plan, ("the check after it failed",))
             raise
-        return self._judged(plan, journal, before, after)
+        outcome = self._judged(plan, journal, before, after)
+        return msgspec.structs.replace(outcome, followed=plan.actions[planned:])
 
     def _look_again(self, matrix: Matrix, request: SnapshotRequest, plan: Plan) -> Look:
         """Look as the served processes will start: with the variables that the repair gives them."""

@@ -80,9 +80,11 @@ def _finding(run: Run, named: str, option: str) -> Finding:
     import shlex
 
     where = f"{option} {shlex.quote(named)}"
+    undo, apply = f"gpudoctor fix {where} --undo", f"gpudoctor fix {where} --apply"
+    told = told_of(run, undo, apply)
     return interrupted_repair.fail(
         Subject(kind="target", name=run.plan.prefix),
-        told_of(run)[:1].upper() + told_of(run)[1:] + ".",
+        told[:1].upper() + told[1:] + ".",
         cause=None,
         reason="a repair that was killed is no cause of the taxonomy",
         evidence=(
@@ -90,7 +92,7 @@ def _finding(run: Run, named: str, option: str) -> Finding:
             *(Evidence(label="changes", value=action.path) for action in run.plan.actions),
         ),
         fixes=(
-            Fix(title="Take it back", applicability="safe", commands=(f"gpudoctor fix {where} --undo",)),
-            Fix(title="Or make it anew", applicability="safe", commands=(f"gpudoctor fix {where} --apply",)),
+            Fix(title="Take it back", applicability="safe", commands=(undo,)),
+            Fix(title="Or make it anew", applicability="safe", commands=(apply,)),
         ),
     ).finding

@@ -24,8 +24,14 @@ def interrupted_runs(system: ReadSystem, environment: Mapping[str, str], prefix:
     return tuple(r for r in read_runs(system, folder) if r.state in ("interrupted", "undo-interrupted"))
 
 
-def told_of(run: Run) -> str:
-    """Return in one sentence what a killed run left, and the ways out."""
+def told_of(run: Run, undo: str = "gpudoctor fix --undo", apply: str = "gpudoctor fix --apply") -> str:
+    """Return in one sentence what a killed run left, and the ways out.
+
+    Args:
+        run: The run.
+        undo: The command that takes it back, with all that names its target.
+        apply: The command that makes it anew.
+    """
     done = sum(line.event == "done" for line in run.lines)
     begun = sum(line.event == "doing" for line in run.lines)
     total = len(run.plan.actions)
@@ -37,5 +43,4 @@ def told_of(run: Run) -> str:
         what = f"was killed in its change {begun} of {total}, which may or may not have been made"
     else:
         what = f"was killed after {done} of {total} changes"
-    ways = "`gpudoctor fix --undo` takes it back, `gpudoctor fix --apply` makes it anew"
-    return f"gpudoctor fix run {run.id} {what}; {ways}"
+    return f"gpudoctor fix run {run.id} {what}; `{undo}` takes it back, `{apply}` makes it anew"

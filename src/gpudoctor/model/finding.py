@@ -137,10 +137,12 @@ class Open(msgspec.Struct, frozen=True, tag="open", tag_field="kind"):
     Attributes:
         reason: What was missing.
         subject: Name of what could not be judged.
+        required: False for one that `lint --strict` does not insist on.
     """
 
     reason: str
     subject: str = ""
+    required: bool = True
 
 
 Evaluation = Union[Pass, Fail, NotApplicable, Open]  # noqa: UP007 - msgspec reads it at run time

@@ -55,6 +55,7 @@ class Snapshot(Frozen, frozen=True, kw_only=True):
         import_faults: Consumers whose import fails for want of something that is no GPU library.
         models: Models that are meant to run at the same time, with `--model`.
         ffmpeg: The program ffmpeg, by the PATH of the judged process; not asked for in older snapshots.
+        uv: The program uv, beside gpudoctor or on its own PATH: commands that are shown can be typed.
         binary: The native program, library or folder that is judged, with `--binary`.
     """
 
@@ -78,6 +79,7 @@ class Snapshot(Frozen, frozen=True, kw_only=True):
     models: tuple[PlannedModel, ...] = ()
     import_faults: tuple[ImportFault, ...] = ()
     ffmpeg: Fact[str] = Unknown("not looked for")
+    uv: Fact[str] = Unknown("not looked for")
     binary: str | None = None
 
     def distribution(self, name: str) -> Distribution | None:

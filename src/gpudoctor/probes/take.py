@@ -130,9 +130,15 @@ def take_snapshot(system: ReadSystem, matrix: Matrix, request: SnapshotRequest) 
         probes=(*reports, *_loader_reports(answer)),
         import_faults=answer.import_faults,
         ffmpeg=probe_program(system, "ffmpeg", judged.environment, (f"{prefix}/bin",) if prefix else ()),
+        uv=_uv(system, request.own_python),
         binary=posixpath.normpath(posixpath.join(target.cwd, request.binary)) if request.binary else None,
     )
     return json_safe(taken)  # paths keep their raw bytes until here: only so can they be opened
+
+
+def _uv(system: ReadSystem, own_python: str | None) -> Fact[str]:
+    """Find uv where `gpudoctor fix --packages` looks for it, and a command that is typed is: not by the service."""
+    return probe_program(system, "uv", system.environ(), (posixpath.dirname(own_python),) if own_python else ())
 
 
 def _search_elements(

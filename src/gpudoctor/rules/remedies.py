@@ -12,7 +12,7 @@ from gpudoctor.matrix.claims import Conflicts, NeedsLibrary
 from gpudoctor.matrix.index import Matrix, matches_version
 from gpudoctor.matrix.types import Provider
 from gpudoctor.model.environment import Distribution
-from gpudoctor.model.fact import value_of
+from gpudoctor.model.fact import Absent, value_of
 from gpudoctor.model.finding import Fix
 from gpudoctor.model.loading import Resolution
 from gpudoctor.model.snapshot import Snapshot
@@ -32,9 +32,22 @@ def pip_command(snapshot: Snapshot, arguments: str, verb: str = "install") -> st
     if interpreter is None:
         return f"pip {verb} {arguments}"
     python = shlex.quote(interpreter.executable)
-    if is_installed(snapshot, "pip"):
-        return f"{python} -m pip {verb} {arguments}"
-    return f"uv pip {verb} --python {python} {arguments.removeprefix('-y ')}"
+    if uses_uv(snapshot):
+        return f"uv pip {verb} --python {python} {arguments.removeprefix('-y ')}"
+    return " && ".join((*bringing_pip(snapshot), f"{python} -m pip {verb} {arguments}"))
+
+
+def uses_uv(snapshot: Snapshot) -> bool:
+    """Tell whether packages are changed with uv: the environment has no pip, and uv is not known to be lacking."""
+    return not is_installed(snapshot, "pip") and not isinstance(snapshot.uv, Absent)
+
+
+def bringing_pip(snapshot: Snapshot) -> tuple[str, ...]:
+    """Return what must be typed first where there is neither uv nor pip: no command of theirs can be."""
+    interpreter = value_of(snapshot.interpreter)
+    if interpreter is None or uses_uv(snapshot) or is_installed(snapshot, "pip"):
+        return ()
+    return (f"{shlex.quote(interpreter.executable)} -m ensurepip",)
 
 
 def quoted(requirement: str) -> str:
@@ -96,7 +109,10 @@ def packages_fix(snapshot: Snapshot, matrix: Matrix, consumer: str) -> tuple[Fix
             title="Let gpudoctor install what is missing at an exact version, make it findable, and verify both "
             "(`gpudoctor fix --undo` takes it back)",
             applicability="unsafe",
-            commands=(f"gpudoctor fix --python {shlex.quote(interpreter.executable)} --packages{only} --apply",),
+            commands=(
+                *bringing_pip(snapshot),
+                f"gpudoctor fix --python {shlex.quote(interpreter.executable)} --packages{only} --apply",
+            ),
         ),
     )
 
@@ -290,7 +306,7 @@ def reinstall_fix(snapshot: Snapshot, owner: str | None, path: str) -> Fix:
     distribution = snapshot.distribution(owner)
     version = value_of(distribution.version) if distribution else None
     pinned = quoted(f"{owner}=={version}") if version else shlex.quote(owner)
-    if is_installed(snapshot, "pip"):
+    if not uses_uv(snapshot):
         arguments = f"--force-reinstall --no-deps --no-cache-dir {pinned}"
     else:
         arguments = f"--reinstall-package {shlex.quote(owner)} --no-cache {pinned}"

@@ -12,14 +12,17 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from gpudoctor.fix.dry_run import dry_run, find_installer
 from gpudoctor.fix.package_change import explain_failure
 from gpudoctor.fix.package_plan import plan_packages
 from gpudoctor.fix.package_types import ChangePackages, Installer
 from gpudoctor.fix.plan import NothingToDo
 from gpudoctor.fix.refusals import Refusal
+from gpudoctor.fix.render_plan import describe, described, render_fix, with_outcome
 from gpudoctor.fix.state import told_of
 from gpudoctor.fix.types import Plan
 from gpudoctor.model.fact import Present
+from gpudoctor.report.canvas import UNWRAPPED_WIDTH, Canvas
 from gpudoctor.system.changes import CannotChange, RealChanges
 from gpudoctor.system.installer import InstallerResult, find_uv, run_installer
 from support.repairs import KilledChanges, in_child
@@ -302,7 +305,9 @@ def test_undoing_that_is_killed_at_any_moment_can_be_repeated(tmp_path: Path) ->
     assert moment > 6
 
 
-def test_pip_does_it_where_there_is_no_uv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pip_does_it_where_there_is_no_uv(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     patient = Lacking(tmp_path, PATH="/usr/bin:/bin")
     subprocess.run([patient.env.python, "-m", "ensurepip", "--default-pip"], check=True, capture_output=True)
     patient.uv("install", f"{NAME}==8.9.2")
@@ -310,14 +315,61 @@ def test_pip_does_it_where_there_is_no_uv(tmp_path: Path, monkeypatch: pytest.Mo
     before = tree_state(patient.env.root)
     monkeypatch.setattr(sys, "executable", "/nonexistent/python")
     assert find_uv(patient.system.environ()) is None
-    plan = planned(patient)
+    said: list[str] = []
+    plan = plan_packages(patient.system, RealChanges(), patient.matrix, patient.see(), say=said.append)
+    assert isinstance(plan, Plan)
+    # Its dry run may take minutes: who waits is told why, before it begins.
+    assert len(said) == 1
+    assert "it may download whole wheels" in said[0]
     (action,) = plan.actions
+    assert isinstance(action, ChangePackages)
     assert (action.installer.kind, action.pins) == ("pip", (f"{NAME}==9.2.0",))
     assert changed(before, tree_state(patient.env.root)) == []
+    capfd.readouterr()
     assert patient.carry_out(plan).status == "applied"
+    assert capfd.readouterr().err.count("Successfully installed") == 1  # not when it was only unpacked beforehand
     assert patient.installed() == {NAME: "9.2.0"}
     assert patient.undo() == ()
     assert changed(before, tree_state(patient.env.root)) == []
+
+
+def test_the_sizes_that_pip_s_dry_run_tells_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What pip 23.2 prints, who had no metadata apart from the wheels; the last was fetched and then not chosen."""
+    patient = Lacking(tmp_path, PATH="/usr/bin:/bin")
+    python = tmp_path / "python-with-pip"
+    python.write_text(
+        "#!/bin/sh\nwhile [ $# -gt 0 ]; do case $1 in --report) report=$2;; esac; shift; done\n"
+        'echo \'{"install": [{"metadata": {"name": "nvidia_cudnn_cu12", "version": "9.1.0.70"}}, \'\\\n'
+        '\'{"metadata": {"name": "small", "version": "1"}}]}\' > "$report"\n'
+        "cat <<END\n"
+        "Collecting nvidia-cudnn-cu12==9.1.0.70\n"
+        "  Downloading nvidia_cudnn_cu12-9.1.0.70-py3-none-manylinux2014_x86_64.whl.metadata (1.6 kB)\n"
+        "  Using cached nvidia_cudnn_cu12-9.1.0.70-py3-none-manylinux2014_x86_64.whl (664.8 MB)\n"
+        "  Downloading small-2-py3-none-any.whl (1.2 MB)\n"
+        "END\n"
+    )
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", "/nonexistent/python")
+    installer = find_installer(patient.system, str(python), has_pip=True)
+    found = dry_run(patient.system, installer, str(python), str(patient.env.root), ("x",), lambda _: None)
+    assert found.versions == {NAME: "9.1.0.70", "small": "1"}
+    assert found.sizes == {NAME: "664.8 MB"}
+
+
+def test_the_plan_says_what_follows_and_the_end_what_did(tmp_path: Path) -> None:
+    patient = Lacking(tmp_path)
+    plan = planned(patient)
+    follows = describe(plan).follows
+    assert follows is not None
+    assert f"gpudoctor_preload.pth and _gpudoctor_preload.py in {patient.env.site}" in follows
+    sheet = Canvas(colored=False, width=UNWRAPPED_WIDTH, ascii_only=False)
+    text = render_fix(describe(plan), sheet)
+    assert text.index(f"+ {NAME}==9.2.0") < text.index(follows) < text.index("nothing was changed")
+    outcome = patient.carry_out(plan)
+    assert [Path(a.path).name for a in outcome.followed] == ["_gpudoctor_preload.py", "gpudoctor_preload.pth"]
+    done = with_outcome(describe(plan), status="applied", run=outcome.run, followed=described(outcome.followed))
+    sheet = Canvas(colored=False, width=UNWRAPPED_WIDTH, ascii_only=False)
+    assert f"then     {patient.env.site}/gpudoctor_preload.pth: " in render_fix(done, sheet, brief=True)
 
 
 @pytest.mark.parametrize(

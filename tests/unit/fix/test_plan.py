@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import posixpath
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from gpudoctor.fix.plan import NothingToDo
 from gpudoctor.fix.refusals import Refusal
+from gpudoctor.fix.render_env import render_env
+from gpudoctor.fix.render_plan import describe, render_fix
 from gpudoctor.fix.types import MakeLink, Plan, WriteFile
+from gpudoctor.report.canvas import UNWRAPPED_WIDTH, Canvas
 from support.gpuenvs import LIB
 from support.repairs import CNN, CUDNN, OPS, Patient
 from support.treestate import changed, tree_state
@@ -160,6 +164,20 @@ def test_what_is_only_shown_cannot_be_applied_by_accident(patient: Patient) -> N
     found = plan(patient, "show")
     assert (found.applicability, found.actions) == ("display-only", ())
     assert any("ldconfig" in command for command in found.commands)
+
+
+def test_what_is_only_shown_can_be_pasted(tmp_path: Path) -> None:
+    """A unit file and a Dockerfile know no comment behind a setting: systemd ignores its words, docker refuses them."""
+    patient = Patient(tmp_path / 'it is $HOME "50%"')
+    found = plan(patient, "show")
+    folder = str(patient.env.site / CUDNN)
+    sheet = Canvas(colored=False, width=UNWRAPPED_WIDTH, ascii_only=False)
+    shown = [line.strip() for line in render_fix(describe(found), sheet).splitlines()]
+    for form, place in (("systemd", "# in the unit, under [Service]:"), ("docker", "# in the Dockerfile:")):
+        assert shown[shown.index(place) + 1] == render_env(form, "LD_LIBRARY_PATH", folder).strip()
+    every = next(line for line in shown if "ldconfig" in line and line.startswith("printf"))
+    text = subprocess.run(["sh", "-c", every.partition(" | ")[0]], capture_output=True, check=True).stdout
+    assert (text.decode(), every.endswith("&& sudo ldconfig")) == (f"{folder}\n", True)
 
 
 class TestAFolderThatTheVariableCannotName:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
+from gpudoctor.matrix.load import load_matrix
 from gpudoctor.model.fact import Absent, Present, Unknown
 from gpudoctor.probes.programs import probe_program
+from gpudoctor.probes.take import SnapshotRequest, take_snapshot
 from gpudoctor.system.memory import MemorySystem
 from gpudoctor.system.real import RealSystem
+from support.repairs import HomedSystem
 
 TREE = MemorySystem(
     {"/usr/bin/ffmpeg": b"x", "/data/ffmpeg": b"a file", "/env/bin/ffmpeg": b"x"},
@@ -56,3 +60,23 @@ def test_on_the_real_machine(tmp_path: Path) -> None:
     assert isinstance(probe_program(RealSystem(), "ffmpeg", environment), Absent)
     program.chmod(0o755)
     assert probe_program(RealSystem(), "ffmpeg", environment) == Present(str(program))
+
+
+def test_uv_is_looked_for_beside_gpudoctor_and_where_a_command_is_typed(tmp_path: Path) -> None:
+    """Not on the PATH of the judged service: nobody types a command there."""
+    own, typed = tmp_path / "own", tmp_path / "typed"
+    for folder in (own, typed):
+        folder.mkdir()
+
+    def looked() -> object:
+        system = HomedSystem(tmp_path / "state", PATH=str(typed))
+        service = (f"PATH={tmp_path}/service",)
+        request = SnapshotRequest(python=sys.executable, own_python=str(own / "python"), assignments=service)
+        return take_snapshot(system, load_matrix(None), request).uv
+
+    assert looked() == Absent((str(own / "uv"), str(typed / "uv")))
+    for folder, found in ((tmp_path / "service", None), (typed, typed), (own, own)):
+        folder.mkdir(exist_ok=True)
+        (folder / "uv").write_text("#!/bin/sh\n")
+        (folder / "uv").chmod(0o755)
+        assert looked() == Present(str(found / "uv")) if found else isinstance(looked(), Absent)

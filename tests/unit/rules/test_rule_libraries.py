@@ -232,6 +232,17 @@ class TestNotInstalled:
             for c in commands(f)
         )
 
+    def test_where_there_is_no_uv_either_pip_is_brought_first(self) -> None:
+        """A command that begins with a program that is not here helps nobody, nor does a repair that refuses."""
+        bare = (dist("ctranslate2", "4.6.0"),)
+        snapshot = replace(self.BARE, distributions=bare, uv=Absent(("/usr/bin/uv",)))
+        finding = by_cause(snapshot)["cudnn-not-loadable"]
+        ours, by_hand = finding.fixes[:2]
+        bring, repair = ours.commands
+        assert (bring, repair.split()[:2]) == (f"{VENV}/bin/python -m ensurepip", ["gpudoctor", "fix"])
+        assert by_hand.commands[0].startswith(f"{bring} && {VENV}/bin/python -m pip install ")
+        assert not any("uv pip" in c for f in verdict(snapshot).findings for c in commands(f))
+
     def test_more_on_sys_path_than_was_seen_makes_it_open(self) -> None:
         doubt = interpreter(path_unknowns=("site-packages/x.pth runs code",))
         result = verdict(replace(self.BARE, interpreter=Present(doubt)))

@@ -172,18 +172,19 @@ def propose_show(situation: Situation) -> Proposal | Refusal:
     value = ":".join(situation.settings.directories)
     lines = "".join(f"{d}\\n" for d in situation.settings.directories)
     commands: list[str] = []
-    for form, note in (
-        ("systemd", "in the unit, under [Service]"),
-        ("docker", "in the Dockerfile"),
-        ("sh", "in a shell"),
+    # A line of its own for each place: neither a unit file nor a Dockerfile knows a comment behind a setting.
+    for form, place in (
+        ("systemd", "# in the unit, under [Service]:"),
+        ("docker", "# in the Dockerfile:"),
+        ("sh", "# in a shell:"),
     ):
         try:
-            commands.append(f"{render_env(form, VARIABLE, value).strip()}  # {note}")
+            commands.append(f"{place}\n{render_env(form, VARIABLE, value).strip()}")
         except CannotExpress:
             continue
     commands.append(
+        "# for every program of this machine:\n"
         f"printf {_quoted(lines.replace('%', '%%'))} | sudo tee /etc/ld.so.conf.d/gpudoctor.conf && sudo ldconfig"
-        "  # for every program of this machine"
     )
     proposal = _proposal(
         situation, "show", "whoever you do it for", "ldconfig reaches every program of the machine", ()
