@@ -10,6 +10,7 @@ import msgspec
 
 from gpudoctor.lint.requirements import Options, read_requirement
 from gpudoctor.lint.types import (
+    TORCH_INDEX,
     Link,
     Parts,
     Puzzle,
@@ -30,14 +31,15 @@ _SCRIPTS = (".sh", ".bash")
 _SHELLS = ("sh", "bash", "dash", "source", ".")
 _PREFIXES = ("sudo", "time", "nice", "exec", "command", "nohup", "then", "do", "else", "&&", "xvfb-run")
 _INDEX = ("-i", "--index-url", "--default-index", "--pypi-url")
-_EXTRA_INDEX = ("--extra-index-url", "--index")
+# A page of links is asked besides the index, as a further index is.
+_EXTRA_INDEX = ("--extra-index-url", "--index", "-f", "--find-links")
 # Options of pip and uv that take a value as a word of its own and say nothing about what is installed.
 # fmt: off
 _WITH_VALUE = frozenset((
-    "-f", "--find-links", "--trusted-host", "--only-binary", "--no-binary", "--cache-dir", "--timeout", "--retries",
+    "--trusted-host", "--only-binary", "--no-binary", "--cache-dir", "--timeout", "--retries",
     "--root", "--prefix", "-t", "--target", "--python", "-p", "--platform", "--python-version", "--implementation",
     "--abi", "--progress-bar", "--proxy", "--cert", "--log", "--no-build-isolation-package", "--upgrade-package",
-    "-P", "--prerelease", "--resolution", "--index-strategy", "--torch-backend", "--python-platform", "--link-mode",
+    "-P", "--prerelease", "--resolution", "--index-strategy", "--python-platform", "--link-mode",
     "--group", "--extra", "--directory", "--project", "--src", "--use-feature", "--exists-action",
     "--upgrade-strategy", "--config-setting", "-C", "--keyring-provider", "--config-file", "--exclude-newer",
     "--allow-insecure-host", "--refresh-package",
@@ -190,7 +192,7 @@ def _pip_options(
         if not option.startswith("-"):
             left.append(word)
             continue
-        if option[:2] in ("-r", "-c", "-e", "-i") and len(option) > 2 and option[1] != "-":
+        if option[:2] in ("-r", "-c", "-e", "-i", "-f") and len(option) > 2 and option[1] != "-":
             option, equals, value = option[:2], "=", option[2:]
         known = _KNOWN_VALUES.get(option)
         if known is None and option not in _WITH_VALUE:
@@ -200,6 +202,8 @@ def _pip_options(
             index = taken.text
         elif known == "extra":
             extra.append(taken.text)
+        elif known == "backend":
+            extra.append(f"{TORCH_INDEX}/{taken.text}" if taken.text != "auto" else TORCH_INDEX)
         elif known == "editable":
             left.append(taken)
         elif known:
@@ -210,6 +214,7 @@ def _pip_options(
 _KNOWN_VALUES = {
     **dict.fromkeys(_INDEX, "index"),
     **dict.fromkeys(_EXTRA_INDEX, "extra"),
+    "--torch-backend": "backend",
     "-r": "file",
     "--requirement": "file",
     "--requirements": "file",

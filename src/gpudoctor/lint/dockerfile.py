@@ -96,6 +96,7 @@ class _Reader:
     def __init__(self, file: str) -> None:
         self.file = file
         self.global_args: dict[str, str] = {}
+        self.repeated = [0]
         self.stages: list[_Stage] = []
 
     def read(self, text: str) -> list[_Stage]:
@@ -230,7 +231,7 @@ class _Reader:
                     read_start(_without_comments(child), place, parts, known, copied)
 
     def _shell(self, text: str, line: int, stage: _Stage, known: Variables) -> None:
-        ShellReader(self.file, stage.parts, dict(known), line, lasting=False).read(text)
+        ShellReader(self.file, stage.parts, dict(known), line, lasting=False, repeated=self.repeated).read(text)
 
 
 def _beside(reference: Reference, copied: dict[str, str]) -> Reference:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 import msgspec
 
 from gpudoctor.lint.images import read_image
+from gpudoctor.lint.judge_cudnn import judge_cudnn
 from gpudoctor.lint.judge_libraries import judge_libraries
 from gpudoctor.lint.judge_machine import judge_driver, judge_gpus, judge_services
 from gpudoctor.lint.judge_packages import (
@@ -16,7 +17,9 @@ from gpudoctor.lint.judge_packages import (
     judge_pairs,
     judge_releases,
 )
+from gpudoctor.lint.judge_published import judge_builds
 from gpudoctor.lint.judge_settings import judge_links, judge_puzzles, judge_settings
+from gpudoctor.lint.judge_unknown import judge_unknown
 from gpudoctor.lint.judge_unpinned import judge_unpinned
 from gpudoctor.lint.plan import make_plan
 from gpudoctor.lint.read import Environment, read_environments
@@ -37,14 +40,16 @@ _JUDGES: tuple[tuple[tuple[str, ...], Judge], ...] = (
     (("GPD402",), judge_pairs),
     (("GPD403", "GPD401"), judge_clashes),
     (("GPD474", "GPD473", "GPD405", "GPD404", "GPD301"), judge_releases),
+    (("GPD474",), judge_builds),
     (("GPD471",), judge_unpinned),
     (("GPD201", "GPD202", "GPD203", "GPD206"), judge_libraries),
     (("GPD104",), judge_driver),
     (("GPD302", "GPD107"), judge_gpus),
+    (("GPD302",), judge_cudnn),
     (("GPD651",), judge_services),
     (("GPD501", "GPD502", "GPD505"), judge_settings),
     (("GPD561",), judge_links),
-    ((NOT_UNDERSTOOD.id,), lambda scene, _rules: judge_puzzles(scene)),
+    ((NOT_UNDERSTOOD.id,), lambda scene, _rules: (*judge_puzzles(scene), *judge_unknown(scene))),
 )
 
 # What stands before the host of a URL is a password or a token, but for git's own user name.
@@ -91,7 +96,7 @@ def lint_files(
     """
     environments = read_environments(system, tuple(paths), apart=apart)
     findings: dict[tuple[str, Location | None, str], Finding] = {}
-    questions: dict[OpenQuestion, None] = {}
+    questions: dict[OpenQuestion, bool] = {}
     evaluations: dict[str, tuple[Evaluation, ...]] = {}
     pythons: set[str | None] = set()
     for environment in environments:
@@ -103,16 +108,16 @@ def lint_files(
             for finding in (_without_credentials(e.finding) for e in answers if isinstance(e, Fail)):
                 # What two environments of one file share is said once, whatever else is around it.
                 findings.setdefault((finding.rule, finding.location, finding.message), finding)
-            questions.update(
-                (OpenQuestion(rule=rule_ids[0], reason=_masked(e.reason)), None) for e in answers if isinstance(e, Open)
-            )
+            for answer in (e for e in answers if isinstance(e, Open)):
+                question = OpenQuestion(rule=rule_ids[0], reason=_masked(answer.reason))
+                questions[question] = answer.required or questions.get(question, False)
     kept = [f for f in findings.values() if is_selected(f, select, ignore)]
     open_questions = tuple(q for q in questions if _is_wanted(q.rule, select, ignore))
     verdict = Verdict(
         findings=sort_findings(kept),
         open=open_questions,
         evaluations=evaluations,
-        required_open=bool(open_questions),
+        required_open=any(questions[q] for q in open_questions),
     )
     files = tuple(dict.fromkeys(f for e in environments for f in e.files))
     return LintResult(verdict=verdict, files=files, python=pythons.pop() if len(pythons) == 1 else None)

@@ -17,7 +17,7 @@ from gpudoctor.lint.library_wants import (
     wants_of,
 )
 from gpudoctor.lint.paths import names_folder
-from gpudoctor.lint.plan import Chosen, is_from_conda
+from gpudoctor.lint.plan import Chosen, is_behind_url, is_build_known, is_from_conda
 from gpudoctor.lint.scene import Scene, say
 from gpudoctor.lint.types import LOADER_CONF
 from gpudoctor.matrix.versions import matches_version
@@ -60,6 +60,7 @@ class Supply(msgspec.Struct, frozen=True, kw_only=True):
         directory: For wheels, the folder below site-packages.
         fact: Fact that says so, where one does.
         cuda: CUDA major that it is built for, where its SONAME serves several: cuDNN.
+        distribution: The wheel.
     """
 
     family: str
@@ -70,6 +71,7 @@ class Supply(msgspec.Struct, frozen=True, kw_only=True):
     directory: str = ""
     fact: str | None = None
     cuda: str | None = None
+    distribution: str = ""
 
 
 def judge_libraries(scene: Scene, rules: Rules) -> Iterator[Evaluation]:
@@ -81,10 +83,11 @@ def judge_libraries(scene: Scene, rules: Rules) -> Iterator[Evaluation]:
     if scene.target.platform != "linux-x86_64":
         yield Open(f"which libraries are found on {scene.target.platform} is not known from files", "libraries")
         return
-    supplies = tuple(_supplies(scene))
+    supplies = tuple(supplies_of(scene))
     for consumer in consumers:
-        if is_from_conda(consumer):
-            yield Open(f"{consumer.titled} is conda's build: which libraries it opens is not known", consumer.name)
+        if not is_build_known(consumer) and not is_behind_url(consumer):
+            whose = "conda's build" if is_from_conda(consumer) else "a build from a URL"
+            yield Open(f"{consumer.titled} is {whose}: which libraries it opens is not known", consumer.name)
             continue
         if consumer.version is None:
             yield Open(f"{consumer.name}: which release would be installed is not known", consumer.name)
@@ -96,7 +99,8 @@ def judge_libraries(scene: Scene, rules: Rules) -> Iterator[Evaluation]:
 # --- who brings what -------------------------------------------------------------------------------------------------
 
 
-def _supplies(scene: Scene) -> Iterator[Supply]:
+def supplies_of(scene: Scene) -> Iterator[Supply]:
+    """Yield everything in the files that brings libraries."""
     for image in scene.images:
         if image.cuda and image.libraries:
             major = image.cuda.split(".")[0]
@@ -148,6 +152,7 @@ def _wheels(scene: Scene) -> Iterator[Supply]:
                 place=chosen.place,
                 directory=provider.directory,
                 cuda=provider.cuda,
+                distribution=chosen.name,
             )
 
 
@@ -161,7 +166,7 @@ def _is_of_torch(scene: Scene, chosen: Chosen) -> bool:
 def _bundled(scene: Scene) -> Iterator[Supply]:
     """Yield what a torch without NVIDIA's wheels carries in its own folder: builds of PyTorch's index do."""
     torch = scene.plan.packages.get("torch")
-    if torch is None or torch.version is None or is_from_conda(torch):
+    if torch is None or torch.version is None or not is_build_known(torch):
         return
     label = torch.version.partition("+")[2]
     if label and not label.startswith("cu"):
@@ -271,10 +276,7 @@ def _today(consumer: Chosen) -> str:
 def _through_torch(scene: Scene, rules: Rules, consumer: Chosen, want: Want, supply: Supply) -> Evaluation:
     """Judge a library that only torch finds: another consumer gets it once torch has loaded it."""
     torch_first = next((n for n in TORCH_FIRST if n in scene.plan.packages), None)
-    known = scene.matrix.consumers.get(consumer.name)
-    itself = known and any(
-        i.package == "torch" and matches_version(i.versions, consumer.version) for i in known.imports_first
-    )
+    itself = scene.matrix.imports_torch(consumer.name, consumer.version)
     loaded_at_import = want.family != "cudnn"
     if not loaded_at_import and torch_first is None:
         return _off_path(scene, rules, consumer, want, supply)
@@ -340,9 +342,8 @@ def _other_major(scene: Scene, rules: Rules, consumer: Chosen, want: Want, suppl
 def _nowhere(scene: Scene, rules: Rules, consumer: Chosen, want: Want) -> Evaluation:
     if not scene.is_closed:
         provider = provider_of(scene, consumer, want)
-        ways = (
-            f"; {provider} would bring it, and `gpudoctor pins {consumer.name}` names the release" if provider else ""
-        )
+        wish = f"{consumer.name}=={consumer.public}" if consumer.pinned else consumer.name
+        ways = f"; {provider} would bring it, and `gpudoctor pins {wish}` names the release" if provider else ""
         return Open(
             f"{consumer.titled} opens {want.names[0]}, which nothing in these files brings: whether the machine has "
             f"{want.title} is not known{ways}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from gpudoctor.lint.plan import Chosen, is_from_conda
+from gpudoctor.lint.plan import Chosen, is_build_known, is_from_conda
 from gpudoctor.lint.scene import Scene, edit, line_of, say
 from gpudoctor.matrix.claims import HasGpuCode, NeedsDriver
 from gpudoctor.matrix.gpus import KnownGpu
@@ -27,8 +27,9 @@ def builds(scene: Scene) -> tuple[tuple[Chosen, str], ...]:
 def judge_driver(scene: Scene, rules: Rules) -> Iterator[Evaluation]:
     """Yield GPD104: the driver against the CUDA of each build."""
     needs = builds(scene)
-    for chosen in (c for n, c in scene.plan.packages.items() if n in _JUDGED and is_from_conda(c)):
-        yield Open(f"{chosen.titled} is conda's build: its CUDA is known only once it is installed", chosen.name)
+    for chosen in (c for n, c in scene.plan.packages.items() if n in _JUDGED and not is_build_known(c)):
+        whose = "conda's build" if is_from_conda(chosen) else "a build from a URL"
+        yield Open(f"{chosen.titled} is {whose}: its CUDA is known only once it is installed", chosen.name)
     if not needs:
         yield NotApplicable("nothing in these files is a CUDA build")
         return
@@ -102,7 +103,26 @@ def judge_gpus(scene: Scene, rules: Rules) -> Iterator[Evaluation]:
             yield Pass(chosen.name)
 
 
-def _named(gpus: tuple[KnownGpu, ...]) -> str:
+def gpus_without_code(scene: Scene, chosen: Chosen) -> tuple[KnownGpu, ...]:
+    """Return the assumed GPUs that a package, libraries of NVIDIA's too, has no code for; none where nobody knows."""
+    known = scene.code(chosen)
+    if known is None or not known[1].sass:
+        return ()
+    fact, claim = known
+    code = Code(sass=claim.sass, ptx=claim.ptx, cuda=claim.cuda, from_files=False, facts=(fact.id,))
+    return tuple(g for g in scene.target.gpus if way_of(code, g.compute_capability, tegra=g.tegra) == "none")
+
+
+def is_served(scene: Scene, chosen: Chosen) -> bool:
+    """Tell whether nothing that is known speaks against a build on the assumed driver and GPUs."""
+    cuda = scene.cuda(chosen)
+    least = _least(scene, cuda) if cuda and scene.target.driver and chosen.name in _JUDGED else None
+    too_old = least is not None and driver_tuple(scene.target.driver or "") < driver_tuple(least[0])
+    return not too_old and not gpus_without_code(scene, chosen)
+
+
+def named_gpus(gpus: tuple[KnownGpu, ...]) -> str:
+    """Return GPUs as people name them, with their compute capability."""
     return listed([f"{g.name} ({g.compute_capability})" for g in gpus])
 
 
@@ -110,7 +130,8 @@ def _no_code(rule: Rule, chosen: Chosen, gpus: tuple[KnownGpu, ...], claim: HasG
     return say(
         rule,
         Subject(kind="consumer", name=chosen.name),
-        f"{chosen.titled} has no code for {_named(gpus)}: its first kernel fails with “no kernel image is available”.",
+        f"{chosen.titled} has no code for {named_gpus(gpus)}: its first kernel fails with “no kernel image is "
+        "available”.",
         chosen.place,
         cause="gpu-arch-unsupported",
         evidence=(
@@ -130,7 +151,7 @@ def _compiled(
     need = next(((f, c) for f, c in found if c.ptx), None)
     if scene.target.driver is None or need is None:
         return Open(
-            f"{chosen.titled} has only PTX for {_named(gpus)}, and which driver compiles it is not known", "driver"
+            f"{chosen.titled} has only PTX for {named_gpus(gpus)}, and which driver compiles it is not known", "driver"
         )
     least = need[1].windows if scene.target.platform.startswith("windows") else need[1].linux
     if least is None or driver_tuple(scene.target.driver) >= driver_tuple(least):
@@ -138,8 +159,8 @@ def _compiled(
     return say(
         rule,
         Subject(kind="consumer", name=chosen.name),
-        f"{chosen.titled} has only PTX for {_named(gpus)}, which driver {scene.target.driver} is too old to compile: "
-        f"{least} or newer reads the PTX of CUDA {need[1].cuda}.",
+        f"{chosen.titled} has only PTX for {named_gpus(gpus)}, which driver {scene.target.driver} is too old to "
+        f"compile: {least} or newer reads the PTX of CUDA {need[1].cuda}.",
         chosen.place,
         cause="gpu-arch-unsupported",
         level="error",

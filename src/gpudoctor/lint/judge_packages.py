@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from gpudoctor.lint.plan import Chosen, Disagreement, known_releases
+from gpudoctor.lint.judge_published import judge_missing, judge_newer, place_of, suits_nobody
+from gpudoctor.lint.plan import Chosen, Disagreement, is_build_known
 from gpudoctor.lint.scene import Scene, cuda_of_label, edit, line_of, package, say, who
 from gpudoctor.matrix.claims import Conflicts, HasGpuCode, NeedsPython, PairsWith, Requires, Yanked
 from gpudoctor.matrix.versions import matches_version
-from gpudoctor.model.finding import Evaluation, Location, Open, Pass, Subject
+from gpudoctor.model.finding import Evaluation, Open, Pass, Subject
 from gpudoctor.rules.base import Rule
 from gpudoctor.rules.reading import listed
 from gpudoctor.rules.releases import clashes
@@ -142,7 +143,7 @@ def judge_clashes(scene: Scene, rules: Rules) -> Iterator[Evaluation]:
         if rule is None or _is_of_libraries(scene, clash.claim):
             continue
         if _torch_takes_part(scene, clash.claim):
-            yield _clash(rule, one, other, clash.claim, clash.fact.id)
+            yield _clash(scene, rule, one, other, clash.claim, clash.fact.id)
     for fact in scene.matrix.data.facts:
         claim = fact.claim
         if not isinstance(claim, Conflicts) or not claim.shares_files:
@@ -176,11 +177,13 @@ def _torch_takes_part(scene: Scene, claim: Conflicts) -> bool:
     return not since or any(matches_version(versions, torch) for versions in since)
 
 
-def _clash(rule: Rule, one: Chosen, other: Chosen, claim: Conflicts, fact: str) -> Evaluation:
+def _clash(scene: Scene, rule: Rule, one: Chosen, other: Chosen, claim: Conflicts, fact: str) -> Evaluation:
     movable = [c for c in (one, other) if not c.pinned]
     today = f" ({listed([c.name for c in movable])}: not pinned, what an install takes today)" if movable else ""
     shown = next((c for c in (other, one) if c.lines), other)
-    fitting = next((v for v in other.candidates if not matches_version(claim.versions, v)), None)
+    outside = (v for v in other.candidates if not matches_version(claim.versions, v))
+    paired = scene.matrix.facts(other.name, PairsWith, other.version, scene.target.platform)
+    fitting = next((v for v in outside if not paired or _pair_fits(scene, other.name, v, one)), None)
     fix = (
         edit(f"Limit {other.name} to a release outside {claim.versions}, such as {other.name}=={fitting}")
         if fitting and not other.pinned
@@ -231,10 +234,13 @@ def judge_releases(scene: Scene, rules: Rules) -> Iterator[Evaluation]:
             wanted = f"{chosen.name}{chosen.bounded}"
             yield Open(f"{wanted} ({line_of(chosen)}): no release with a wheel is known that fits", chosen.name)
     for chosen in scene.plan.packages.values():
+        if chosen.missing:
+            yield judge_missing(scene, rules, chosen, chosen.missing)
         if chosen.version is None:
             continue
         yield from _withdrawn(scene, rules, chosen)
-        yield from _python(scene, rules, chosen)
+        if is_build_known(chosen):
+            yield from _python(scene, rules, chosen)
         yield from _cpu_only(scene, rules, chosen)
         yield from _forgotten(scene, rules, chosen)
 
@@ -257,64 +263,7 @@ def _withdrawn(scene: Scene, rules: Rules, chosen: Chosen) -> Iterator[Evaluatio
             fixes=(edit(f"Pin another release of {chosen.name}"),),
         )
         return
-    yield from _missing(scene, rules, chosen)
-
-
-def _missing(scene: Scene, rules: Rules, chosen: Chosen) -> Iterator[Evaluation]:
-    from packaging.version import InvalidVersion, Version
-
-    line, known = chosen.lines[0], known_releases(scene.matrix, chosen.name)
-    elsewhere = line.url or line.index or line.locked or line.installer == "conda" or "+" in (chosen.version or "")
-    if not known or elsewhere or scene.target.platform != "linux-x86_64" or chosen.public is None:
-        return
-    try:
-        wanted = Version(chosen.public)
-    except InvalidVersion:
-        yield Open(f"{chosen.name}=={chosen.version} is no version that can be compared", chosen.name)
-        return
-    if any(Version(v) == wanted for v in known) or wanted.is_prerelease:
-        return
-    if wanted > Version(known[0]):
-        yield Open(
-            f"{_at(line.place)}: {chosen.titled} is newer than the matrix, which ends at {known[0]}", chosen.name
-        )
-        return
-    unpublished = tuple(
-        (f.id, f.note) for f, c in scene.matrix.facts(chosen.name, NeedsPython, chosen.version) if _suits_nobody(c)
-    )
-    fails = "fails" if unpublished else "fails, or builds it from source"
-    yield say(
-        rules["GPD474"],
-        package(chosen),
-        f"{chosen.titled} has no wheel on the package index (its releases begin with {known[-1]} and end with "
-        f"{known[0]}): an install of these files {fails}.",
-        chosen.place,
-        cause="no-wheel-for-python",
-        level="error" if unpublished else "warning",
-        evidence=(
-            ("line", line_of(chosen)),
-            ("nearest", ", ".join(_nearest(known, wanted))),
-            *(("known", note) for _, note in unpublished),
-        ),
-        facts=tuple(fact for fact, _ in unpublished),
-        fixes=(edit(f"Pin a release that exists, such as {chosen.name}=={_nearest(known, wanted)[0]}"),),
-    )
-
-
-def _suits_nobody(claim: NeedsPython) -> bool:
-    """Tell whether no Python 3 is among a release's: that is how the matrix says that it was never published."""
-    return not any(matches_version(claim.versions, f"3.{minor}") for minor in range(20))
-
-
-def _nearest(known: tuple[str, ...], wanted: object) -> list[str]:
-    from packaging.version import Version
-
-    older = [v for v in known if Version(v) < wanted]  # type: ignore[operator]
-    return [*older[:1], *[v for v in reversed(known) if Version(v) > wanted][:1]]  # type: ignore[operator]
-
-
-def _at(place: Location) -> str:
-    return f"{place.file}:{place.line}" if place.line else place.file
+    yield from judge_newer(scene, chosen)
 
 
 def _python(scene: Scene, rules: Rules, chosen: Chosen) -> Iterator[Evaluation]:
@@ -322,7 +271,7 @@ def _python(scene: Scene, rules: Rules, chosen: Chosen) -> Iterator[Evaluation]:
     if rule is None or python is None or chosen.version is None:
         return
     found = scene.matrix.facts(chosen.name, NeedsPython, chosen.version, scene.target.platform)
-    bad = next(((f, c) for f, c in found if not matches_version(c.versions, python) and not _suits_nobody(c)), None)
+    bad = next(((f, c) for f, c in found if not matches_version(c.versions, python) and not suits_nobody(c)), None)
     if bad is None:
         if found:
             yield Pass(chosen.name)
@@ -335,7 +284,7 @@ def _python(scene: Scene, rules: Rules, chosen: Chosen) -> Iterator[Evaluation]:
         chosen.place,
         cause="no-wheel-for-python",
         level="error",
-        evidence=(("line", line_of(chosen)), ("Python", f"{python}, from {_at(decided)}" if decided else python)),
+        evidence=(("line", line_of(chosen)), ("Python", f"{python}, from {place_of(decided)}" if decided else python)),
         facts=(bad[0].id,),
         fixes=(edit(f"Take a Python {bad[1].versions}, or another release of {chosen.name}"),),
     )

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from gpudoctor.lint.plan import Chosen
+from gpudoctor.lint.recommend import recommend
 from gpudoctor.lint.scene import Scene, edit, line_of, package, say, who
 from gpudoctor.matrix.claims import Conflicts, HasGpuCode, NeedsLibrary, PairsWith, Requires
 from gpudoctor.matrix.versions import matches_version
-from gpudoctor.model.finding import Evaluation
+from gpudoctor.model.finding import Evaluation, Fix
 from gpudoctor.rules.base import Rule
 from gpudoctor.rules.reading import listed
 
@@ -19,6 +20,7 @@ def judge_unpinned(scene: Scene, rules: Rules) -> Iterator[Evaluation]:
     """Yield GPD471: packages of a coupled set whose allowed releases differ in what they need."""
     coupled = [c for c in scene.plan.packages.values() if _is_coupled(scene, c.name)]
     together = len(coupled) + sum(bool(i.cuda or i.torch) for i in scene.images)
+    found: dict[str, list[tuple[str, str, str]]] = {}
     for chosen in scene.plan.packages.values():
         if chosen.pinned or together < 2 or chosen.version is None:
             continue
@@ -28,7 +30,12 @@ def judge_unpinned(scene: Scene, rules: Rules) -> Iterator[Evaluation]:
             continue
         groups = _groups(scene, chosen)
         if len(groups) > 1:
-            yield _unpinned(scene, rules["GPD471"], chosen, groups)
+            found[chosen.name] = groups
+    fitting = recommend(scene, rules, list(found))
+    for name, groups in found.items():
+        chosen = scene.plan.packages[name]
+        wishes = [*found, *(f"{c.name}=={c.public}" for c in coupled if c.pinned and c.version)]
+        yield _unpinned(scene, rules["GPD471"], chosen, groups, _way_out(chosen, fitting, wishes))
 
 
 def _opens(scene: Scene, name: str) -> bool:
@@ -97,7 +104,17 @@ def _dotted(architecture: str) -> str:
     return f"{digits[:-1]}.{digits[-1]}"
 
 
-def _unpinned(scene: Scene, rule: Rule, chosen: Chosen, groups: list[tuple[str, str, str]]) -> Evaluation:
+def _way_out(chosen: Chosen, fitting: dict[str, str], wishes: list[str]) -> Fix:
+    """Return which release to pin: one that nothing in these files and none of the assumptions rules out."""
+    if chosen.name in fitting:
+        return edit(f"Pin the release that works, such as {chosen.name}=={fitting[chosen.name]}, or commit a lock")
+    asked = " ".join(wishes)
+    return edit(
+        f"Pin a release that works with the rest, which today's may not; `gpudoctor pins {asked}` looks for one"
+    )
+
+
+def _unpinned(scene: Scene, rule: Rule, chosen: Chosen, groups: list[tuple[str, str, str]], way_out: Fix) -> Evaluation:
     texts = [f"{a if a == b else f'{b} to {a}'}: {words or 'no GPU library by name'}" for words, a, b in groups]
     if chosen.lines:
         head = f"{chosen.name} is not pinned"
@@ -117,5 +134,5 @@ def _unpinned(scene: Scene, rule: Rule, chosen: Chosen, groups: list[tuple[str, 
             *(("needs", text) for text in texts[:4]),
             ("needs", f"and {len(texts) - 4} more" if len(texts) > 4 else None),
         ),
-        fixes=(edit(f"Pin the release that works, such as {chosen.name}=={chosen.public}, or commit a lock"),),
+        fixes=(way_out,),
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from gpudoctor.lint.judge_machine import is_served
 from gpudoctor.lint.plan import Chosen, known_releases
 from gpudoctor.lint.scene import Scene, edit
 from gpudoctor.matrix.versions import matches_version
@@ -80,7 +81,7 @@ def fixes_of_path(scene: Scene, consumer: Chosen, want: Want, directory: str) ->
             "Set LD_LIBRARY_PATH where the process is started (`gpudoctor env` prints the folders of an installed one)",
             line,
         )
-    without = _newer_without(scene, consumer, want)
+    without = newer_without(scene, consumer, want)
     return (where, edit(f"Or take {without}")) if without else (where,)
 
 
@@ -97,9 +98,13 @@ def fixes_of_major(scene: Scene, consumer: Chosen, want: Want, supplied: frozens
     fitting = next((v for v in _others(scene, consumer) if _fits(scene, consumer, v, supplied)), None)
     if fitting:
         ways.append(f"take {consumer.name}=={fitting}, which opens what these files bring")
-    provider = provider_of(scene, consumer, want)
-    if provider and provider not in scene.plan.packages:
+    # Where the driver or the GPU does not serve the consumer, its libraries are no way out.
+    provider = provider_of(scene, consumer, want) if is_served(scene, consumer) else None
+    there = scene.plan.packages.get(provider.partition(">")[0]) if provider else None
+    if provider and there is None:
         ways.append(f"add {provider}, and its folder to LD_LIBRARY_PATH")
+    elif there is not None and there.lines and not any(n.specifier for n in there.needs):
+        ways.append(f"take {provider}, and its folder into LD_LIBRARY_PATH")
     if not fitting:
         names = " ".join([consumer.name, *(n for n in ("torch",) if n in scene.plan.packages)])
         ways.append(f"let `gpudoctor pins {names}` find releases that fit each other")
@@ -108,7 +113,7 @@ def fixes_of_major(scene: Scene, consumer: Chosen, want: Want, supplied: frozens
 
 def fixes_of_cuda(scene: Scene, consumer: Chosen, want: Want) -> tuple[Fix, ...]:
     """Return the ways out where the library that is there is built for another CUDA."""
-    without, provider = _newer_without(scene, consumer, want), provider_of(scene, consumer, want)
+    without, provider = newer_without(scene, consumer, want), provider_of(scene, consumer, want)
     ways = [f"take {without}"] if without else []
     if provider:
         ways.append(f"install {provider} in an environment of its own: both write the same files")
@@ -119,14 +124,21 @@ def fixes_of_nothing(scene: Scene, consumer: Chosen, want: Want) -> tuple[Fix, .
     """Return the ways out where nothing brings the library."""
     provider = provider_of(scene, consumer, want)
     add = f"add {provider} and its folder to LD_LIBRARY_PATH" if provider else "bring it"
-    without = _newer_without(scene, consumer, want)
+    without = newer_without(scene, consumer, want)
     return _either([f"{add}, or build on an image that has it", *([f"take {without}"] if without else [])])
 
 
 def provider_of(scene: Scene, consumer: Chosen, want: Want) -> str | None:
-    """Return the distribution that brings a library for a consumer; None where none or several do."""
+    """Return the requirement that brings a library for a consumer; None where no wheel or several do.
+
+    It names the releases where the newest one of the wheel has another SONAME: `nvidia-cudnn-cu12>=8,<9`.
+    """
     provider = scene.matrix.provider(want.family, want.major, _cuda_major(scene, consumer))
-    return provider.distribution if provider else None
+    if provider is None:
+        return None
+    newest = known_releases(scene.matrix, provider.distribution)[:1]
+    is_newest = all(matches_version(provider.versions, version) for version in newest)
+    return provider.distribution + ("" if is_newest else provider.versions)
 
 
 def _either(ways: list[str]) -> tuple[Fix, ...]:
@@ -141,11 +153,12 @@ def _others(scene: Scene, consumer: Chosen) -> Iterator[str]:
 
 
 def _fits(scene: Scene, consumer: Chosen, version: str, supplied: frozenset[tuple[str, str]]) -> bool:
-    wanted = wants_of(scene, msgspec.structs.replace(consumer, version=version))
-    return bool(wanted) and all((w.family, w.major) in supplied for w in wanted)
+    other = msgspec.structs.replace(consumer, version=version)
+    wanted = wants_of(scene, other)
+    return bool(wanted) and all((w.family, w.major) in supplied for w in wanted) and is_served(scene, other)
 
 
-def _newer_without(scene: Scene, consumer: Chosen, want: Want) -> str | None:
+def newer_without(scene: Scene, consumer: Chosen, want: Want) -> str | None:
     """Return the oldest newer release that does not open the library, in words."""
     title = want.title.rpartition(" ")[0]
     for version in reversed(tuple(_others(scene, consumer))):

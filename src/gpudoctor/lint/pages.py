@@ -46,20 +46,26 @@ GPD474 = page(
     finds="""
 A pin to a release that the package index has no wheel of. An error where the matrix knows that it never was there (a
 model's version, a Git tag), else a warning: it may be there as a source archive. A pin to one that is newer than the
-matrix is open instead: it may have been published since.""",
+matrix is open instead: it may have been published since. A pin with a build label (`torch==2.5.1+cu121`) counts too,
+where no index that the files name serves that label, or where PyTorch never built that release for it.""",
     why="""
 The version is that of another thing of the same name (a model, a Git tag), a typing slip, or only ever was a source
-archive.""",
+archive. Builds with a label are on PyTorch's own indexes, one for each label, and on no other.""",
     known="The list of releases with wheels for 64-bit Linux that the matrix has from the package index.",
-    todo="Pin one that exists, or install it from where it really is (Git, torch.hub) and leave it out of the list.",
+    todo="""
+Pin one that exists, or install it from where it really is (Git, torch.hub) and leave it out of the list. For a label,
+name its index: `--extra-index-url https://download.pytorch.org/whl/cu121`.""",
     sources=(_PEP440,),
 )
 
 GPD479 = page(
     finds="""
 Nothing by itself: it is open for each line that may install something and could not be understood: a variable or a
-command in it, a Git or file URL, a file that is not there, a base image of one's own.""",
-    why="What could not be looked at is never shown as fine. With `--strict` it fails.",
+command in it, a Git or file URL, a file that is not there, a base image of one's own. One line more names packages
+that the matrix does not know: of a kind that brings GPU packages (vllm, stable-ts), or beside GPU packages.""",
+    why="""
+What could not be looked at is never shown as fine. With `--strict` it fails, but for packages that are only beside GPU
+packages: nearly every list has such.""",
     known="The line, with its place and the reason.",
     todo="""
 Write the version out, or add the file that is pulled in; `gpudoctor check` judges what was really installed.""",

@@ -7,16 +7,16 @@ import re
 import msgspec
 
 from gpudoctor.lint.images import ImageFacts
+from gpudoctor.lint.indexes import LABELLED, has_build, label_of
 from gpudoctor.lint.target import Target, holds_marker
 from gpudoctor.lint.types import Parts, Requirement
-from gpudoctor.matrix.claims import HasGpuCode, PairsWith, Requires, Yanked
+from gpudoctor.matrix.claims import PairsWith, Requires, Yanked
 from gpudoctor.matrix.index import Matrix
 from gpudoctor.matrix.versions import matches_version
 from gpudoctor.model.finding import Location
 
-# Hosts whose packages carry a build label, which decides the CUDA of the build: `…/whl/cu124`.
-_TORCH_INDEX = re.compile(r"download(?:-r2)?\.pytorch\.org/whl/(?:nightly/|test/)?(?P<label>cu\d+|cpu|xpu|rocm[\d.]+)")
-_LABELLED = ("torch", "torchaudio", "torchvision", "torchcodec")
+# How an index names the files that it hosts: by their digest.
+_INDEX_FILE = re.compile(r"/packages/[0-9a-f]{2}/[0-9a-f]{2}/[0-9a-f]{60}/")
 _EXACT = re.compile(r"^===?\s*([^,*]+)$")
 _MOST_ROUNDS = 200
 
@@ -47,6 +47,7 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
         place: The line to show: its own, else that of the package that wants it.
         candidates: Known releases that its own lines allow, newest first.
         bounded: Specifier set of its lines and of those who need it.
+        missing: The release that it is pinned to, where that was never published; it has no version then.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
     place: Location
     candidates: tuple[str, ...] = ()
     bounded: str = ""
+    missing: str | None = None
 
     @property
     def public(self) -> str | None:
@@ -122,17 +124,22 @@ def known_releases(matrix: Matrix, name: str) -> tuple[str, ...]:
     return tuple(sorted(matrix.releases(name), key=Version, reverse=True))
 
 
-def label_of(requirement: Requirement) -> str | None:
-    """Return the build label that a requirement's index gives: `cu124`; None where none does."""
-    for url in (requirement.url, requirement.index, *requirement.extra_indexes):
-        if url and (match := _TORCH_INDEX.search(url)):
-            return match["label"]
-    return None
-
-
 def is_from_conda(chosen: Chosen) -> bool:
     """Tell whether conda installs a package: what pip's metadata requires of it says nothing then."""
     return bool(chosen.lines) and chosen.lines[0].installer == "conda"
+
+
+def is_build_known(chosen: Chosen) -> bool:
+    """Tell whether a package is the package index's build (or PyTorch's, by its label): not conda's, not some URL's."""
+    url = chosen.lines[0].url if chosen.lines else None
+    return not is_from_conda(chosen) and (
+        not url or "+" in (chosen.version or "") or _INDEX_FILE.search(url) is not None
+    )
+
+
+def is_behind_url(chosen: Chosen) -> bool:
+    """Tell whether only what a URL leads to says which release is installed: a repository, an archive."""
+    return chosen.version is None and any(r.url for r in chosen.lines)
 
 
 class _Planner:
@@ -166,7 +173,8 @@ class _Planner:
             self.chosen[name] = now
             if before is None or before.version != now.version:
                 waiting += [n for n in self._require(name, now) if n not in waiting]
-        unchosen = tuple(c for c in self.chosen.values() if c.version is None and self.matrix.releases(c.name))
+        known = (c for c in self.chosen.values() if self.matrix.releases(c.name))
+        unchosen = tuple(c for c in known if c.version is None and not c.missing and not is_behind_url(c))
         return Plan(packages=self.chosen, disagreements=tuple(self.bad.values()), doubts=doubts, unchosen=unchosen)
 
     def _sort(self, parts: Parts) -> tuple[Requirement, ...]:
@@ -206,14 +214,17 @@ class _Planner:
         place = lines[0].place if lines else self._place_of(needs)
         own = ",".join(limits)
         bounded = ",".join(dict.fromkeys([*limits, *(n.specifier for n in needs if n.specifier)]))
-        candidates = self._candidates(name, own, lines)
+        # Which release a repository or an archive holds, nobody can tell: no guess is better than a wrong one.
+        candidates = () if any(r.url and not r.specifier for r in lines) else self._candidates(name, own, lines)
         version = self._labelled(name, pin, lines) if pin else None
         if pin is None:
             version = self._newest(name, candidates, needs, lines)
+        missing = pin if pin is not None and self._is_missing(name, pin, lines) else None
         self._disagree(name, lines, needs, version, candidates, place, pin is not None)
         return Chosen(
             name=name,
-            version=version,
+            version=None if missing else version,
+            missing=missing,
             pinned=pin is not None,
             lines=lines,
             needs=needs,
@@ -221,6 +232,21 @@ class _Planner:
             candidates=candidates,
             bounded=bounded,
         )
+
+    def _is_missing(self, name: str, pin: str, lines: tuple[Requirement, ...]) -> bool:
+        """Tell whether the package index never had a release, though it has newer ones."""
+        from packaging.version import InvalidVersion, Version
+
+        known = known_releases(self.matrix, name)
+        line = lines[0] if lines else None
+        elsewhere = line is None or line.url or line.index or line.locked or line.installer == "conda" or "+" in pin
+        if not known or elsewhere or self.target.platform != "linux-x86_64" or self._is_yanked(name, pin):
+            return False
+        try:
+            wanted = Version(pin)
+        except InvalidVersion:
+            return False
+        return not wanted.is_prerelease and wanted < Version(known[0]) and all(Version(v) != wanted for v in known)
 
     def _place_of(self, needs: tuple[Need, ...]) -> Location:
         by = self.chosen.get(needs[0].by) if needs else None
@@ -243,7 +269,7 @@ class _Planner:
     def _on_index(self, name: str, versions: tuple[str, ...], lines: tuple[Requirement, ...]) -> tuple[str, ...]:
         """Leave out the releases that the only index asked does not have, where the matrix knows its builds."""
         line = lines[0] if lines else None
-        if name not in _LABELLED or line is None:
+        if name not in LABELLED or line is None:
             return versions
         label = label_of(line)
         only = line.index is not None or (line.installer == "uv" and label is not None)
@@ -255,16 +281,10 @@ class _Planner:
     def _is_built(self, name: str, version: str, label: str) -> bool:
         """Tell whether an index has a release: torch's by its builds, its family's by the torch they are made for."""
         if name == "torch":
-            return self.has_build(name, version, label)
+            return has_build(self.matrix, self.target, version, label)
         pairs = self.matrix.facts(name, PairsWith, version, self.target.platform)
-        torches = [v for v in known_releases(self.matrix, "torch") if self.has_build("torch", v, label)]
+        torches = [v for v in known_releases(self.matrix, "torch") if has_build(self.matrix, self.target, v, label)]
         return any(matches_version(c.versions, v) for _, c in pairs if c.package == "torch" for v in torches)
-
-    def has_build(self, name: str, version: str, label: str) -> bool:
-        """Tell whether the matrix knows a build of a release with a label."""
-        wanted = _cuda_of(label)
-        facts = self.matrix.facts(name, HasGpuCode, f"{version}+{label}", self.target.platform)
-        return any(label in f.when.builds or (not f.when.builds and c.cuda == wanted) for f, c in facts)
 
     def _newest(
         self, name: str, candidates: tuple[str, ...], needs: tuple[Need, ...], lines: tuple[Requirement, ...]
@@ -319,7 +339,7 @@ class _Planner:
 
     def _labelled(self, name: str, version: str, lines: tuple[Requirement, ...]) -> str:
         """Add the label of the index that the release would come from."""
-        if name not in _LABELLED or "+" in version:
+        if name not in LABELLED or "+" in version:
             return version
         lines = lines or self._lines_behind(name)
         label = next((found for line in lines if (found := label_of(line))), None)
@@ -327,7 +347,7 @@ class _Planner:
             return version
         only = lines[0].index is not None or lines[0].installer == "uv"
         # Beside the default index, a labelled build wins only where there is one of that very release.
-        if only or not label.startswith("cu") or name != "torch" or self.has_build(name, version, label):
+        if only or not label.startswith("cu") or name != "torch" or has_build(self.matrix, self.target, version, label):
             return f"{version}+{label}"
         return version
 
@@ -363,7 +383,7 @@ class _Planner:
                 self.bad[name] = Disagreement(name=name, lines=(*lines[:1], *other), needs=unmet, place=place)
             return
         releases = self.matrix.releases(name)
-        if not releases or version is not None:
+        if not releases or version is not None or any(r.url for r in lines):
             return
         whole = ",".join(r.specifier for r in stated)
         if not any(matches_version(whole, v) for v in releases):
@@ -372,9 +392,3 @@ class _Planner:
         elif candidates and all(any(matches_version(n.specifier, v) for v in releases) for n in needs):
             # A release that only one of them wants and that has no wheel may be there as a source archive.
             self.bad[name] = Disagreement(name=name, lines=stated, needs=needs, place=place)
-
-
-def _cuda_of(label: str) -> str:
-    """Return the CUDA release of a label: `12.4` for `cu124`."""
-    digits = label.removeprefix("cu")
-    return f"{digits[:-1]}.{digits[-1]}" if digits.isdigit() else label

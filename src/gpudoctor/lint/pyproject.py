@@ -10,7 +10,7 @@ import msgspec
 
 from gpudoctor.lint.requirements import Options, read_requirement
 from gpudoctor.lint.tomlfile import TomlFile, items, table
-from gpudoctor.lint.types import Parts, Puzzle, Requirement
+from gpudoctor.lint.types import TORCH_INDEX, Parts, Puzzle, Requirement
 from gpudoctor.model.finding import Location
 
 
@@ -42,6 +42,7 @@ def _read(toml: TomlFile, extra: str | None) -> Parts:
     _constraints(toml, parts)
     parts.requirements = [_sourced(toml, r, extra) for r in parts.requirements]
     _poetry(toml, parts, extra)
+    parts.requirements = [_with_pages(toml, r) if "+" in r.specifier else r for r in parts.requirements]
     return parts
 
 
@@ -156,6 +157,19 @@ def _poetry(toml: TomlFile, parts: Parts, extra: str | None) -> None:
                 if isinstance(entry, dict) and entry.get("optional") and name.lower() not in asked:
                     continue
                 _poetry_entry(name, entry, toml.place(name, section=section), urls, parts)
+
+
+def _with_pages(toml: TomlFile, requirement: Requirement) -> Requirement:
+    """Add where a build with a label may come from besides: pages of links, uv's choice, Poetry's other sources."""
+    found: list[object] = [*items(toml.data, "tool", "uv", "find-links")]
+    for name in ("extra-index-url", "find-links"):
+        found += items(toml.data, "tool", "uv", "pip", name)
+    if isinstance(backend := table(toml.data, "tool", "uv", "pip").get("torch-backend"), str):
+        found.append(TORCH_INDEX if backend == "auto" else f"{TORCH_INDEX}/{backend}")
+    sources = [s for s in items(toml.data, "tool", "poetry", "source") if isinstance(s, dict)]
+    found += [s.get("url") for s in sources if s.get("priority") != "explicit"]
+    further = tuple(url for url in found if isinstance(url, str))
+    return msgspec.structs.replace(requirement, extra_indexes=(*requirement.extra_indexes, *further))
 
 
 def _poetry_entry(name: str, entry: object, place: Location, urls: dict[Any, Any], parts: Parts) -> None:

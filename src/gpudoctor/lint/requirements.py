@@ -86,7 +86,7 @@ def _with_index(line: str, options: Options) -> Options:
     for option, value in _options(line):
         if option in ("-i", "--index-url", "--pypi-url"):
             options = msgspec.structs.replace(options, index=value)
-        elif option == "--extra-index-url":
+        elif option in ("--extra-index-url", "-f", "--find-links"):
             options = msgspec.structs.replace(options, extra_indexes=(*options.extra_indexes, value))
         elif option == "--no-index":
             options = msgspec.structs.replace(options, index="none")
@@ -102,7 +102,7 @@ def _options(line: str) -> tuple[tuple[str, str], ...]:
         option, _, value = words.pop(0).partition("=")
         if not value and words and not words[0].startswith("-"):
             value = words.pop(0)
-        if option[:2] in ("-r", "-c", "-e", "-i") and len(option) > 2 and option[1] != "-":
+        if option[:2] in ("-r", "-c", "-e", "-i", "-f") and len(option) > 2 and option[1] != "-":
             option, value = option[:2], option[2:]
         found.append((option, value))
     return tuple(found)

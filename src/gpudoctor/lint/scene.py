@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from gpudoctor.lint.images import ImageFacts
-from gpudoctor.lint.plan import Chosen, Plan, is_from_conda
+from gpudoctor.lint.plan import Chosen, Plan, is_build_known
 from gpudoctor.lint.target import Target
 from gpudoctor.lint.types import Parts
 from gpudoctor.matrix.claims import HasGpuCode, NeedsLibrary
@@ -38,15 +38,15 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True):
         return bool(self.images) and all(i.known for i in self.images) and not self.parts.unread_starts
 
     def code(self, chosen: Chosen) -> tuple[Fact, HasGpuCode] | None:
-        """Return the fact on the GPU code of a wheel at its release; of a build of conda's, none is known."""
-        if chosen.version is None or is_from_conda(chosen):
+        """Return the fact on the GPU code of a wheel at its release; of a build from elsewhere, none is known."""
+        if chosen.version is None or not is_build_known(chosen):
             return None
         known = self.matrix.facts(chosen.name, HasGpuCode, chosen.version, self.target.platform)
         return known[0] if known else None
 
     def libraries(self, chosen: Chosen) -> tuple[tuple[Fact, NeedsLibrary], ...]:
         """Return the facts on what a package opens at its release."""
-        if chosen.version is None or is_from_conda(chosen):
+        if chosen.version is None or not is_build_known(chosen):
             return ()
         return self.matrix.facts(chosen.name, NeedsLibrary, chosen.version, self.target.platform)
 
@@ -57,10 +57,6 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True):
             return cuda_of_label(chosen.version)
         # A label of the index says which build it is, whichever fact covers the release.
         return cuda_of_label(chosen.version) or known[1].cuda
-
-    def is_known_consumer(self, name: str) -> bool:
-        """Tell whether the matrix has facts on what a package opens, at any release."""
-        return any(isinstance(f.claim, NeedsLibrary | HasGpuCode) for f in self.matrix.data.facts if f.subject == name)
 
 
 def cuda_of_label(version: str | None) -> str | None:

@@ -66,7 +66,7 @@ class ShellReader:
         first_line: Line of the file at which the script begins.
         lasting: False where what is exported ends with the script (a RUN line).
         depth: How many scripts it stands in.
-        repeated: How much of loops was read again so far, shared with the scripts around it.
+        repeated: How much of loops was read again so far, shared by the scripts of a file.
     """
 
     def __init__(
@@ -231,7 +231,11 @@ class ShellReader:
     def _indexed(self, one: Installed) -> Installed:
         prefix: str = "UV" if one.installer == "uv" else "PIP"
         index = [one.index] if one.index else self._plain("UV_DEFAULT_INDEX", f"{prefix}_INDEX_URL")
-        extra = (*one.extra_indexes, *self._plain("UV_INDEX", f"{prefix}_EXTRA_INDEX_URL"))
+        further: list[str] = [
+            *self._plain("UV_INDEX", f"{prefix}_EXTRA_INDEX_URL"),
+            *self._plain("", f"{prefix}_FIND_LINKS"),
+        ]
+        extra = (*one.extra_indexes, *further)
         return msgspec.structs.replace(one, index=index[0] if index else None, extra_indexes=extra)
 
     def _plain(self, of_uv: str, name: str) -> list[str]:

@@ -10,6 +10,8 @@ from gpudoctor.model.finding import Location
 
 # Stands for the name of a variable where folders are written to the loader's configuration, /etc/ld.so.conf.d/….
 LOADER_CONF = "/etc/ld.so.conf"
+# PyTorch's own package index; below it one for each build label.
+TORCH_INDEX = "https://download.pytorch.org/whl"
 FileKind = Literal[
     "requirements",
     "pyproject",

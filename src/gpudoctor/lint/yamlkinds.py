@@ -170,11 +170,11 @@ def parse_workflow(text: str, file: str) -> tuple[Parts, ...]:
     if not steps_holders:
         raise InputFileError(f"{file}:1: it is not a GitHub workflow: it has no `jobs:`")
     found = []
-    above = _variables(top)
+    above, repeated = _variables(top), [0]
     for job in steps_holders:
         if isinstance(job, Mapping):
             parts = Parts()
-            _job(job, file, parts, {**above, **_variables(job)})
+            _job(job, file, parts, {**above, **_variables(job)}, repeated)
             found.append(parts)
     return tuple(found)
 
@@ -189,7 +189,7 @@ def _variables(holder: Value | None) -> dict[str, tuple[Word, ...]]:
     }
 
 
-def _job(job: Mapping, file: str, parts: Parts, above: dict[str, tuple[Word, ...]]) -> None:
+def _job(job: Mapping, file: str, parts: Parts, above: dict[str, tuple[Word, ...]], repeated: list[int]) -> None:
     container = job.get("container")
     value = container.get("image") if isinstance(container, Mapping) else container
     if isinstance(value, Scalar):
@@ -200,10 +200,10 @@ def _job(job: Mapping, file: str, parts: Parts, above: dict[str, tuple[Word, ...
             parts.images.append(Image(place=at(file, value), reference=value.text))
     for step in each(job.get("steps")):
         if isinstance(step, Mapping):
-            _step(step, file, parts, above)
+            _step(step, file, parts, above, repeated)
 
 
-def _step(step: Mapping, file: str, parts: Parts, above: dict[str, tuple[Word, ...]]) -> None:
+def _step(step: Mapping, file: str, parts: Parts, above: dict[str, tuple[Word, ...]], repeated: list[int]) -> None:
     uses, given = text_of(step.get("uses")) or "", step.get("with")
     if uses.startswith("actions/setup-python") and isinstance(given, Mapping):
         version = given.get("python-version")
@@ -219,4 +219,4 @@ def _step(step: Mapping, file: str, parts: Parts, above: dict[str, tuple[Word, .
     if isinstance(run, Scalar):
         script = _GITHUB_EXPRESSION.sub("$GITHUB_EXPRESSION", run.text)
         variables = {**above, **_variables(step)}
-        ShellReader(file, parts, variables, run.first_line, lasting=False).read(script)
+        ShellReader(file, parts, variables, run.first_line, lasting=False, repeated=repeated).read(script)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from gpudoctor.model.errors import InputFileError
 from unit.lint.builders import lint
 
 MEMORY_BYTES = 1 << 30
@@ -38,6 +39,10 @@ BOMBS = {
     "loops": ("install.sh", loops(8)),
     "env": ("Dockerfile", "FROM ubuntu\nENV A=xxxxxxxx\n" + "ENV A=$A$A\n" * 40 + "RUN pip install $A\n"),
     "arg": ("Dockerfile", "FROM ubuntu\nARG A=xxxxxxxx\n" + "ARG A=${A}${A}\n" * 40 + "RUN pip install $A\n"),
+    "loops-in-every-line": (
+        "Dockerfile",
+        "FROM ubuntu\n" + "RUN {}\n".format(loops(8).strip().replace("do\n", "do ").replace("\n", "; ")) * 2000,
+    ),
     "texts": ("image.py", MODAL.format('A0="x"\n' + names('{new}=f"' + "{{{old}}}" * 20 + '"\n'), "A9")),
     "text-of-itself": ("image.py", MODAL.format('A=f"{A}x"\n', "A")),
     "lists-of-lists": ("image.py", MODAL.format('A0=["x"]\n' + names("{new}=[" + "*{old}," * 20 + "]\n"), "*A9")),
@@ -84,3 +89,15 @@ def test_a_file_that_leads_to_more_than_are_followed_says_so(tmp_path: Path) -> 
     files["requirements.txt"] = "".join(f"-r {name}\n" for name in files)
     reasons = [question.reason for question in lint(tmp_path, files, "requirements.txt").verdict.open]
     assert [r for r in reasons if "more than the 500 files" in r]
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("requirements.txt", f'torch==2.5.1 ; {"(" * 500}python_version < "3"{")" * 500}\n'),
+        ("Dockerfile", "FROM a AS s0\n" + "".join(f"FROM s{n} AS s{n + 1}\n" for n in range(2000))),
+    ],
+)
+def test_a_file_that_nests_without_end_is_one_sentence(tmp_path: Path, file: str, text: str) -> None:
+    with pytest.raises(InputFileError, match=f"{file}: nested too deeply"):
+        lint(tmp_path, {file: text})
