@@ -134,25 +134,42 @@ def journals_of(system: ReadSystem, environment: Mapping[str, str], prefix: str)
 
 
 def read_runs(system: ReadSystem, folder: str) -> tuple[Run, ...]:
-    """Return the runs on record in a folder, oldest first; what cannot be read as one is left out."""
+    """Return the runs on record in a folder, oldest first; one whose plan never reached the disk is left out.
+
+    Raises:
+        CannotLook: A journal is there and cannot be read: whether a run was killed is then not known.
+    """
     try:
         names = system.listdir(folder)
-    except (NotThere, CannotLook):
+    except NotThere:
         return ()
+    except CannotLook as error:
+        raise _unreadable(folder, error) from error
     runs = (_read_run(system, posixpath.join(folder, n), n) for n in sorted(names) if _RUN.fullmatch(n))
     return tuple(run for run in runs if run is not None)
 
 
 def _read_run(system: ReadSystem, folder: str, name: str) -> Run | None:
     try:
-        plan = msgspec.json.decode(system.read_bytes(posixpath.join(folder, PLAN_FILE), _LIMIT_BYTES), type=Plan)
-    except (NotThere, CannotLook, msgspec.DecodeError):
+        plan = msgspec.json.decode(_read(system, posixpath.join(folder, PLAN_FILE)), type=Plan)
+    except (NotThere, msgspec.DecodeError):
         return None  # killed before the plan was on the disk: nothing had begun
     try:
-        raw = system.read_bytes(posixpath.join(folder, LINES_FILE), _LIMIT_BYTES)
-    except (NotThere, CannotLook):
+        raw = _read(system, posixpath.join(folder, LINES_FILE))
+    except NotThere:
         raw = b""
     return Run(name, folder, plan, tuple(_lines(raw)))
+
+
+def _read(system: ReadSystem, path: str) -> bytes:
+    try:
+        return system.read_bytes(path, _LIMIT_BYTES)
+    except CannotLook as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: str, error: CannotLook) -> CannotLook:
+    return CannotLook(f"the journal of repairs {path} cannot be read: {error.reason}", error.errno_name)
 
 
 def _lines(raw: bytes) -> list[Line]:

@@ -6,7 +6,7 @@ import posixpath
 from collections.abc import Mapping
 
 from gpudoctor.model.errors import GpuDoctorError
-from gpudoctor.system.protocol import CannotLook, NotThere, ReadSystem
+from gpudoctor.system.protocol import CannotLook, ReadSystem
 
 
 def journal_home(environment: Mapping[str, str]) -> str:
@@ -27,8 +27,10 @@ def journal_home(environment: Mapping[str, str]) -> str:
 
 
 def has_journals(system: ReadSystem, environment: Mapping[str, str]) -> bool:
-    """Tell whether this user ever repaired anything here."""
+    """Tell whether this user ever repaired anything here, or may have: the journals are there and cannot be read."""
     try:
         return bool(system.listdir(posixpath.join(journal_home(environment), "fix")))
-    except (NotThere, CannotLook, GpuDoctorError):
+    except CannotLook:
+        return True
+    except GpuDoctorError:
         return False

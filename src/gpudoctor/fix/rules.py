@@ -9,10 +9,10 @@ import msgspec
 from gpudoctor.fix.journal import Run
 from gpudoctor.fix.state import interrupted_runs, told_of
 from gpudoctor.matrix.index import Matrix
-from gpudoctor.model.finding import Evaluation, Evidence, Fail, Finding, Fix, NotApplicable, Pass, Subject
+from gpudoctor.model.finding import Evaluation, Evidence, Fail, Finding, Fix, NotApplicable, Open, Pass, Subject
 from gpudoctor.model.snapshot import Snapshot
 from gpudoctor.rules.base import Rule
-from gpudoctor.system.protocol import ReadSystem
+from gpudoctor.system.protocol import CannotLook, ReadSystem
 
 
 def _evaluate(_snapshot: Snapshot, _matrix: Matrix) -> tuple[Evaluation, ...]:
@@ -60,8 +60,12 @@ def bound_rules(
         named: Its interpreter, or the program, for the commands that the finding shows.
         option: The option that names it.
     """
-    findings = interrupted_findings(interrupted_runs(system, environment, prefix), named, option)
-    answers: tuple[Evaluation, ...] = tuple(Fail(finding) for finding in findings) or (Pass(),)
+    answers: tuple[Evaluation, ...]
+    try:
+        findings = interrupted_findings(interrupted_runs(system, environment, prefix), named, option)
+        answers = tuple(Fail(finding) for finding in findings) or (Pass(),)
+    except CannotLook as error:
+        answers = (Open(f"whether a repair was killed is not known: {error.reason}"),)
     return (msgspec.structs.replace(interrupted_repair, evaluate=lambda _snapshot, _matrix: answers),)
 
 
