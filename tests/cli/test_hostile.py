@@ -172,7 +172,8 @@ def test_unreadable_site_packages_as_an_unprivileged_user(env: Path) -> None:
 _AS_NOBODY = """
 import locale, os, resource, sys
 import gpudoctor.probes.take, gpudoctor.rules.engine, gpudoctor.report.json, gpudoctor.report.build
-import gpudoctor.cli.check, gpudoctor.cli.app, gpudoctor.matrix.load, packaging.specifiers, gpudoctor.drift.rules, gpudoctor.fix.rules
+import gpudoctor.cli.check, gpudoctor.cli.app, gpudoctor.matrix.load, packaging.specifiers
+import gpudoctor.drift.rules, gpudoctor.fix.rules
 if os.geteuid() == 0:
     os.setgroups([]); os.setgid(65534); os.setuid(65534)
 sys.exit(gpudoctor.cli.app.run(sys.argv[1:]))
