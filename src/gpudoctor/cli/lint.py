@@ -106,10 +106,11 @@ def lint(
     from gpudoctor.lint.target import make_target
     from gpudoctor.matrix.load import load_matrix
     from gpudoctor.report.build import build_report
+    from gpudoctor.rules.engine import check_names
     from gpudoctor.system.real import RealSystem
 
     files = files or ["."]
-    _check_names((*(select or ()), *(ignore or ())))
+    check_names((*(select or ()), *(ignore or ())))
     project = find_project(config, no_config)
     said = Wishes(None, None, None, assume_driver, assume_gpu, matrix_file)
     wishes = wishes_of(project, said)
@@ -140,22 +141,6 @@ def lint(
         anchor=anchor or files[0],
     )
     return report.summary.exit_status
-
-
-def _check_names(names: tuple[str, ...]) -> None:
-    """Refuse names that mean no rule at all; those that only `check` judges are good names here, too.
-
-    Raises:
-        UsageError: There is one.
-    """
-    from gpudoctor.cli.rule import every_rule
-    from gpudoctor.model.errors import UsageError
-
-    every = every_rule() if names else ()
-    for name in names:
-        wanted = name.strip()
-        if not wanted or not any(r.id.startswith(wanted.upper()) or r.name == wanted.lower() for r in every):
-            raise UsageError(f"no rule is called {name!r}, and no rule id begins with it; `gpudoctor rule` lists them")
 
 
 def _as_text(

@@ -29,7 +29,7 @@ from gpudoctor.lint.target import Target, with_files
 from gpudoctor.matrix.index import Matrix
 from gpudoctor.model.finding import Evaluation, Evidence, Fail, Finding, Location, Open, OpenQuestion
 from gpudoctor.rules.base import Rule
-from gpudoctor.rules.engine import Verdict, is_selected, sort_findings
+from gpudoctor.rules.engine import Verdict, is_asked, is_selected, sort_findings
 from gpudoctor.system.protocol import ReadSystem
 
 Judge = Callable[[Scene, dict[str, Rule]], Iterable[Evaluation]]
@@ -150,9 +150,4 @@ def ask_rules(scene: Scene) -> Iterable[tuple[tuple[str, ...], tuple[Evaluation,
 
 def _is_wanted(rule_id: str, select: Sequence[str], ignore: Sequence[str]) -> bool:
     rule = rules_by_id().get(rule_id)
-    names = (rule_id.lower(), rule.name if rule else "")
-
-    def named(wanted: Sequence[str]) -> bool:
-        return any(rule_id.startswith(w.strip().upper()) or w.strip().lower() in names for w in wanted if w.strip())
-
-    return (not select or named(select)) and not named(ignore)
+    return is_asked(rule_id, rule.name if rule else "", select, ignore)

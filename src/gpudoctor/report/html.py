@@ -8,10 +8,11 @@ from gpudoctor.model.bench import BenchDocument
 from gpudoctor.model.finding import Finding, Fix, Report
 from gpudoctor.model.snapshot import Snapshot
 from gpudoctor.report.areas import Area, summarize
-from gpudoctor.report.details import counted, details, judged, place_of, shown, why_ignored
+from gpudoctor.report.details import counted, details, judged, place_of, why_ignored
 from gpudoctor.report.html_bench import bench_section
 from gpudoctor.report.html_picture import picture_section
 from gpudoctor.report.html_style import STYLE
+from gpudoctor.report.html_text import outside
 
 # Nothing is fetched and nothing runs, whatever a report holds: the browser refuses what escaping would let through.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
@@ -52,11 +53,6 @@ def render_html(report: Report, snapshot: Snapshot | None, *, command: str, benc
         f"<title>{outside(title)}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n"
         f"{_header(report, command)}<main>\n{''.join(sections)}</main>\n{_footer(report)}</body>\n</html>\n"
     )
-
-
-def outside(text: str) -> str:
-    """Return text from outside as HTML that shows it and nothing else."""
-    return escape(shown(text))
 
 
 def section(name: str, title: str, body: str) -> str:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from html import escape
-
 from gpudoctor.model.bench import BenchDocument, BenchRun
 from gpudoctor.report.bench import other_failures
-from gpudoctor.report.details import shown
+from gpudoctor.report.html_text import outside
 
 GIB = 1 << 30
 _MOST_RUNS = 100
@@ -35,9 +33,9 @@ def _row(run: BenchRun, fastest: float) -> str:
     if run.synthetic:
         told.append("random weights")
     return (
-        f'<tr><th scope="row">{_text(run.model)}<small>{run.device}, {_text(run.compute_type)}</small></th>'
+        f'<tr><th scope="row">{outside(run.model)}<small>{run.device}, {outside(run.compute_type)}</small></th>'
         f'<td><div class="bar {run.device}" style="width:{max(share, 0.5):.1f}%"></div>'
-        f"<b>{run.speed_x_realtime:.3g}×</b> <small>{_text(', '.join(told))}</small></td></tr>\n"  # noqa: RUF001
+        f"<b>{run.speed_x_realtime:.3g}×</b> <small>{outside(', '.join(told))}</small></td></tr>\n"  # noqa: RUF001
     )
 
 
@@ -46,7 +44,7 @@ def _machine(bench: BenchDocument) -> str:
     parts = [machine.gpu, machine.cpu, f"driver {machine.driver}" if machine.driver else None]
     parts.append(f"faster-whisper {bench.target.faster_whisper}" if bench.target.faster_whisper else None)
     parts.append(f"beam {settings.beam_size}, {settings.runs} runs, taken {bench.taken_at}")
-    return f"<p>{_text(', '.join(part for part in parts if part))}</p>\n"
+    return f"<p>{outside(', '.join(part for part in parts if part))}</p>\n"
 
 
 def _troubles(bench: BenchDocument) -> str:
@@ -62,9 +60,5 @@ def _troubles(bench: BenchDocument) -> str:
         if not a.agrees
     ]
     lines += bench.notes
-    items = "".join(f"<li>{_text(line)}</li>\n" for line in lines[:_MOST_RUNS])
+    items = "".join(f"<li>{outside(line)}</li>\n" for line in lines[:_MOST_RUNS])
     return f'<ul class="plain">\n{items}</ul>\n' if items else ""
-
-
-def _text(text: str) -> str:
-    return escape(shown(text))

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import posixpath
-from html import escape
 from itertools import groupby
 
 from gpudoctor.model.fact import value_of
 from gpudoctor.model.loading import Resolution
 from gpudoctor.model.snapshot import Snapshot
-from gpudoctor.report.details import shown
+from gpudoctor.report.html_text import outside
 
 _SCENARIOS = {"alone": "in a process of its own", "after-torch": "after torch was imported"}
 _RANK = {"absent": 0, "unknown": 1, "present": 2}
@@ -47,7 +46,7 @@ def _figure(snapshot: Snapshot, consumer: str, scenario: str, rows: tuple[Resolu
     build = snapshot.build(consumer)
     version = (value_of(build.version) if build else None) or ""
     ordered = sorted(rows, key=lambda r: _RANK[r.outcome])
-    name = f"{_text(consumer)} {_text(version)}".strip()
+    name = f"{outside(consumer)} {outside(version)}".strip()
     lines = [
         _row(snapshot, row, first=f'<th scope="rowgroup" rowspan="{len(ordered)}"><span>{name}</span></th>' * (n == 0))
         for n, row in enumerate(ordered)
@@ -63,21 +62,21 @@ def _figure(snapshot: Snapshot, consumer: str, scenario: str, rows: tuple[Resolu
 def _row(snapshot: Snapshot, row: Resolution, *, first: str) -> str:
     verb = "opened" if row.link == "dlopen" else "linked"
     library = (
-        f'<td class="library"><code>{_text(row.soname)}</code>'
-        f"<small>{verb} by {_text(row.requester)}, {_text(row.when)}</small></td>"
+        f'<td class="library"><code>{outside(row.soname)}</code>'
+        f"<small>{verb} by {outside(row.requester)}, {outside(row.when)}</small></td>"
     )
     rule = _RULES[row.found_via or row.outcome]
-    via = f'<td class="via"><span class="{row.found_via or row.outcome}">{_text(rule)}</span></td>'
+    via = f'<td class="via"><span class="{row.found_via or row.outcome}">{outside(rule)}</span></td>'
     return f'<tr class="{row.outcome}">{first}{library}{via}<td class="file">{_file(snapshot, row)}</td></tr>\n'
 
 
 def _file(snapshot: Snapshot, row: Resolution) -> str:
     if row.outcome != "present" or row.path is None:
         word = "will not load" if row.outcome == "absent" else "not judged"
-        return f"<strong>{word}</strong><small>{_text(row.reason or 'no reason is known')}</small>{_searched(row)}"
+        return f"<strong>{word}</strong><small>{outside(row.reason or 'no reason is known')}</small>{_searched(row)}"
     hidden = ""
     if row.shadowed:
-        hidden = f"<small>without LD_LIBRARY_PATH: <code>{_text(row.shadowed)}</code></small>"
+        hidden = f"<small>without LD_LIBRARY_PATH: <code>{outside(row.shadowed)}</code></small>"
     return f"{_path(snapshot, row.path)}{_owner(snapshot, row.path)}{hidden}"
 
 
@@ -87,7 +86,7 @@ def _path(snapshot: Snapshot, path: str) -> str:
     interpreter = value_of(snapshot.interpreter)
     folders = (*interpreter.site_dirs, interpreter.prefix) if interpreter else ()
     shared = max((f"{f}/" for f in folders if f and whole.startswith(f"{f}/")), key=len, default="")
-    return f'<code><span class="faint">{_text(shared)}</span>{_text(whole[len(shared) :])}</code>'
+    return f'<code><span class="faint">{outside(shared)}</span>{outside(whole[len(shared) :])}</code>'
 
 
 def _owner(snapshot: Snapshot, path: str) -> str:
@@ -96,21 +95,17 @@ def _owner(snapshot: Snapshot, path: str) -> str:
         return ""
     version = value_of(library.version)
     told = " ".join(part for part in (library.owner, version) if part)
-    return f"<small>{_text(told)}</small>" if told else ""
+    return f"<small>{outside(told)}</small>" if told else ""
 
 
 def _searched(row: Resolution) -> str:
     if not row.searched:
         return ""
     steps = "".join(
-        f"<li>{_text(step.rule)}: <code>{_text(step.path)}</code> ({_text(step.result)})</li>\n"
+        f"<li>{outside(step.rule)}: <code>{outside(step.path)}</code> ({outside(step.result)})</li>\n"
         for step in row.searched[:_MOST_STEPS]
     )
     left_out = len(row.searched) - _MOST_STEPS
     more = f"<li>and {left_out} more</li>\n" if left_out > 0 else ""
     places = "place" if len(row.searched) == 1 else "places"
     return f"<details><summary>{len(row.searched)} {places} searched</summary>\n<ol>\n{steps}{more}</ol></details>"
-
-
-def _text(text: str) -> str:
-    return escape(shown(text))

@@ -84,7 +84,7 @@ def judge(
     Raises:
         UsageError: A selection names no rule.
     """
-    _check_names((*select, *ignore), rules)
+    check_names((*select, *ignore), rules)
     chosen = [r for r in rules if is_asked(r.id, r.name, select, ignore)]
     evaluations = {rule.id: _run(rule, snapshot, matrix) for rule in chosen}
     findings = tuple(e.finding for answers in evaluations.values() for e in answers if isinstance(e, Fail))
@@ -142,7 +142,12 @@ def _is_named(rule_id: str, name: str, names: Sequence[str]) -> bool:
     return any(name == n.strip().lower() or rule_id.startswith(n.strip().upper()) for n in names if n.strip())
 
 
-def _check_names(names: Sequence[str], rules: Sequence[Rule]) -> None:
+def check_names(names: Sequence[str], rules: Sequence[Rule] = RULES) -> None:
+    """Refuse names that mean no rule at all, of the registry or elsewhere.
+
+    Raises:
+        UsageError: There is one.
+    """
     for name in names:
         elsewhere = any(_is_named(rule_id, other, (name,)) for rule_id, other in ELSEWHERE.items())
         if not elsewhere and not any(_is_named(rule.id, rule.name, (name,)) for rule in rules):
